@@ -1,0 +1,85 @@
+// Package render is the contract between trees and bundles: a renderer turns
+// the content of a source and an Application's parameters into the desired
+// resources of one driver. Rendering is a pure function of these; it runs in
+// process, starts no program, and reads nothing but the trees it is given.
+package render
+
+import (
+	"context"
+
+	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/plan"
+	"github.com/plumb-dev/plumb/internal/source"
+)
+
+// Object is one desired Kubernetes object.
+type Object struct {
+	Ref plan.Ref
+	// JSON is the object in canonical form: compact, keys sorted.
+	JSON []byte
+	// Hash is of JSON.
+	Hash string
+	// File and Line tell where the object was declared, as far as is known.
+	File string
+	Line int
+}
+
+// Bundle is the desired state of one Application for one driver.
+type Bundle struct {
+	// Driver that can make it true: "kube".
+	Driver string
+	// Hash identifies the bundle's content: of all objects in order.
+	Hash    string
+	Objects []Object
+	// SourceType is Argo CD's word: Helm, Kustomize, Directory, Plugin.
+	SourceType string
+	// Images that the objects run, for the status' summary.
+	Images []string
+	// Warnings do not stop a sync: they become conditions.
+	Warnings []string
+}
+
+// Input is one of an Application's sources, fetched.
+type Input struct {
+	Source v1alpha1.ApplicationSource
+	Tree   source.Tree
+	// Path inside the tree ("." for a chart).
+	Path string
+}
+
+// Request is everything a bundle depends on.
+type Request struct {
+	// Name, Namespace and Project of the Application; Namespace is that of its
+	// destination.
+	AppName, Namespace, Project string
+	Input                       Input
+	// Refs are the trees of the sources with a "ref", by that name.
+	Refs map[string]Input
+	// KubeVersion ("v1.36.3") and APIVersions ("apps/v1", "apps/v1/Deployment")
+	// of the destination.
+	KubeVersion string
+	APIVersions []string
+	// Limits bound what one Application may cost.
+	Limits Limits
+	// Charts fetches a chart's dependencies, which only Helm needs. May be nil.
+	Charts ChartFetcher
+}
+
+// ChartFetcher gets the content of a chart that a chart depends on.
+type ChartFetcher interface {
+	FetchChart(ctx context.Context, repo, name, version string) (source.Tree, error)
+}
+
+// Limits bound what rendering one Application may cost. Zero means the default.
+type Limits struct {
+	FileBytes    int64 // largest single file, default 10 MiB
+	TotalBytes   int64 // all that is rendered, default 100 MiB
+	Objects      int   // default 20,000
+	RenderMillis int   // default 90,000
+}
+
+// Renderer renders what one tool understands.
+type Renderer interface {
+	// Render gives the bundle. Its errors name file and line where there is one.
+	Render(ctx context.Context, req Request) (Bundle, error)
+}
