@@ -21,3 +21,4 @@
 package v1alpha1
 
 //go:generate go tool -modfile=../../tools/go.mod controller-gen object crd:crdVersions=v1 paths=. output:object:dir=. output:crd:artifacts:config=crds
+//go:generate go -C ../../tools run ./crdfinish ../api/v1alpha1/crds
