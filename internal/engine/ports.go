@@ -1,0 +1,104 @@
+// Package engine is the loop: fetch → render → compare → decide → apply →
+// record. It holds the queue and the workers, and talks to the world through
+// the ports in this file and the contracts source, render and driver. It knows
+// no Kubernetes client: Applications come from and go to the controller.
+package engine
+
+import (
+	"context"
+	"strings"
+
+	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/driver"
+	"github.com/plumb-dev/plumb/internal/plan"
+	"github.com/plumb-dev/plumb/internal/source"
+)
+
+// Key names an Application object: its API group, namespace and name.
+type Key struct{ Group, Namespace, Name string }
+
+// Owner is the key as it is written on the resources that the Application
+// holds: "<namespace>/<name>", with "argoproj.io/" before it for that group.
+func (k Key) Owner() driver.Owner {
+	if k.Group == v1alpha1.GroupVersion.Group {
+		return driver.Owner(k.Namespace + "/" + k.Name)
+	}
+	return driver.Owner(k.Group + "/" + k.Namespace + "/" + k.Name)
+}
+
+// String is the key as people write it.
+func (k Key) String() string { return string(k.Owner()) }
+
+// KeyOf is the inverse of Key.Owner.
+func KeyOf(o driver.Owner) (Key, bool) {
+	parts := strings.Split(string(o), "/")
+	switch len(parts) {
+	case 2:
+		return Key{v1alpha1.GroupVersion.Group, parts[0], parts[1]}, true
+	case 3:
+		return Key{parts[0], parts[1], parts[2]}, true
+	}
+	return Key{}, false
+}
+
+// Applications is where Applications live. Objects that it hands out are
+// shared: they must not be changed.
+type Applications interface {
+	// Get gives the latest known object, never older than what WriteStatus last
+	// returned for it.
+	Get(key Key) (*v1alpha1.Application, bool)
+	// Keys of all Applications.
+	Keys() []Key
+	// WriteStatus makes an Application's status the given one. It writes only
+	// what differs from app.Status, and nothing if nothing does.
+	WriteStatus(ctx context.Context, app *v1alpha1.Application, key Key, status v1alpha1.ApplicationStatus) error
+	// Settle takes back a request that has been heard: the "operation" field
+	// (operation) or the refresh annotation (refresh).
+	Settle(ctx context.Context, key Key, operation, refresh bool) error
+	// Release removes the finalizers that held a deleted Application.
+	Release(ctx context.Context, key Key) error
+}
+
+// Fence is an Application's project as far as it holds the Application in.
+// Errors say which rule of which project refused what.
+type Fence interface {
+	AllowSource(repo string) error
+	AllowDestination(server, name, namespace string) error
+	AllowResource(ref plan.Ref, namespaced bool, server, name, namespace string) error
+	// Identity that changes to a destination are made as; empty where the
+	// project names none. An error where it names some but none that fits.
+	Identity(server, namespace string) (string, error)
+}
+
+// Projects gives the fence of an Application's project. An error is a refusal
+// of the whole Application: the project does not exist, or does not accept
+// Applications of that namespace.
+type Projects interface {
+	Fence(app *v1alpha1.Application, key Key) (Fence, error)
+	// Unimplemented names the fields of its project that are not honoured yet.
+	Unimplemented(app *v1alpha1.Application, key Key) []string
+}
+
+// Destinations resolves where an Application goes to.
+type Destinations interface {
+	// Server gives the API server's URL for a destination by server or name.
+	Server(dest v1alpha1.ApplicationDestination) (server, name string, err error)
+}
+
+// Credentials finds what opens a repository.
+type Credentials interface {
+	For(repo, project string) (source.Credentials, error)
+}
+
+// Event is something that happened to an Application.
+type Event struct {
+	Key     Key
+	UID     string
+	Warning bool
+	// Reason is Argo CD's word: OperationStarted, OperationCompleted,
+	// ResourceUpdated, StatusRefreshed.
+	Reason, Message string
+}
+
+// Events takes what happened. It must not block.
+type Events interface{ Record(Event) }
