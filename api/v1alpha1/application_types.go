@@ -49,7 +49,7 @@ type ApplicationList struct {
 // sources before source, as in Argo CD.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.source) || (has(self.sources) && size(self.sources) > 0) || has(self.sourceHydrator)",message="a source is missing: set spec.source, spec.sources or spec.sourceHydrator"
-// +kubebuilder:validation:XValidation:rule="!has(self.destination) || !has(self.destination.server) || !has(self.destination.name) || self.destination.server == ” || self.destination.name == ”",message="a destination has a server or a name, not both: remove one of them",fieldPath=".destination"
+// +kubebuilder:validation:XValidation:rule="!has(self.destination) || !has(self.destination.server) || !has(self.destination.name) || size(self.destination.server) == 0 || size(self.destination.name) == 0",message="a destination has a server or a name, not both: remove one of them",fieldPath=".destination"
 type ApplicationSpec struct {
 	// Source is where the desired state comes from.
 	// +optional
