@@ -133,17 +133,21 @@ func lockDataDir(dataDir string) (*dirLock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock the data directory: %w", err)
 	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	// One who only looks whether it is held (see Holder) is gone in a moment.
+	deadline := time.Now().Add(lockPatience)
+	for {
+		err = flock(file, syscall.LOCK_EX)
+		if !errors.Is(err, errHeld) || time.Now().After(deadline) {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if err != nil {
 		defer file.Close()
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("lock the data directory %s: %w", dataDir, err)
+		if errors.Is(err, errHeld) {
+			return nil, readHolder(dataDir, file)
 		}
-		held := &HeldError{DataDir: dataDir}
-		var h holder
-		if content, err := io.ReadAll(io.LimitReader(file, 4096)); err == nil && json.Unmarshal(content, &h) == nil {
-			held.Pid, held.Since = h.Pid, h.Since
-		}
-		return nil, held
+		return nil, fmt.Errorf("lock the data directory %s: %w", dataDir, err)
 	}
 	l := &dirLock{file: file}
 	if err := l.sign(); err != nil {
@@ -151,6 +155,27 @@ func lockDataDir(dataDir string) (*dirLock, error) {
 		return nil, fmt.Errorf("lock the data directory %s: %w", dataDir, err)
 	}
 	return l, nil
+}
+
+const lockPatience = 300 * time.Millisecond
+
+var errHeld = errors.New("held by another process")
+
+func flock(file *os.File, how int) error {
+	err := syscall.Flock(int(file.Fd()), how|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return errHeld
+	}
+	return err
+}
+
+func readHolder(dataDir string, file *os.File) *HeldError {
+	held := &HeldError{DataDir: dataDir}
+	var h holder
+	if content, err := io.ReadAll(io.LimitReader(file, 4096)); err == nil && json.Unmarshal(content, &h) == nil {
+		held.Pid, held.Since = h.Pid, h.Since
+	}
+	return held
 }
 
 func (l *dirLock) sign() error {
@@ -172,18 +197,21 @@ func (l *dirLock) release() {
 
 // Holder returns which process holds a data directory, or nil if none does.
 func Holder(dataDir string) (*HeldError, error) {
-	if _, err := os.Stat(filepath.Join(dataDir, lockFile)); errors.Is(err, os.ErrNotExist) {
+	file, err := os.Open(filepath.Join(dataDir, lockFile))
+	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
-	l, err := lockDataDir(dataDir)
-	var held *HeldError
-	if errors.As(err, &held) {
-		return held, nil
+	if err != nil {
+		return nil, fmt.Errorf("look who holds the data directory: %w", err)
+	}
+	defer file.Close()
+	err = flock(file, syscall.LOCK_SH)
+	if errors.Is(err, errHeld) {
+		return readHolder(dataDir, file), nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("look who holds the data directory %s: %w", dataDir, err)
 	}
-	l.release()
 	return nil, nil
 }
 

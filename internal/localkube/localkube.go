@@ -137,10 +137,13 @@ func (c *Cluster) Supervisor() *Supervisor { return c.supervisor }
 func (c *Cluster) prepare() error {
 	dir := c.opts.DataDir
 	var err error
-	if c.stamp, err = openDataDir(dir); err != nil {
+	if _, err = openDataDir(dir); err != nil { // before a lock is put into somebody's directory
 		return err
 	}
 	if c.lock, err = lockDataDir(dir); err != nil {
+		return err
+	}
+	if c.stamp, err = openDataDir(dir); err != nil {
 		return err
 	}
 	if err := c.stamp.Ports.settle(); err != nil {

@@ -25,7 +25,7 @@ const (
 	startAttempts  = 3
 	readyInterval  = 25 * time.Millisecond
 	readyTimeout   = 2 * time.Minute
-	stopPatience   = 15 * time.Second
+	stopTimeout    = 15 * time.Second
 	tailLines      = 12
 	tailBytes      = 8 << 10
 	outputPatience = 2 * time.Second
@@ -45,6 +45,9 @@ type Process struct {
 	Ready func(context.Context) error
 	// ReadyTimeout bounds the wait for Ready; 0 means two minutes.
 	ReadyTimeout time.Duration
+	// StopTimeout is how long the child may take to end when it is asked to,
+	// before it is killed; 0 means fifteen seconds.
+	StopTimeout time.Duration
 }
 
 // Supervisor starts children, starts them again when they die, and stops them
@@ -62,7 +65,7 @@ type Supervisor struct {
 
 // NewSupervisor returns a Supervisor that writes the output of each child to
 // logDir/NAME.log, rotated by size. It tells notify, if that is not nil, when
-// a child died and is started again.
+// a child died and is started again; that may be in several goroutines at once.
 func NewSupervisor(logDir string, notify func(string)) *Supervisor {
 	if notify == nil {
 		notify = func(string) {}
@@ -79,7 +82,7 @@ func (s *Supervisor) Start(ctx context.Context, p Process) error {
 		return err
 	}
 	if err := c.awaitReady(ctx); err != nil {
-		c.shutDown(stopPatience)
+		c.shutDown()
 		return err
 	}
 	return nil
@@ -93,6 +96,12 @@ func (s *Supervisor) launch(p Process) (*child, error) {
 	}
 	if err := os.MkdirAll(s.logDir, 0o700); err != nil {
 		return nil, fmt.Errorf("create the directory for logs: %w", err)
+	}
+	if p.ReadyTimeout == 0 {
+		p.ReadyTimeout = readyTimeout
+	}
+	if p.StopTimeout == 0 {
+		p.StopTimeout = stopTimeout
 	}
 	c := &child{
 		Process: p,
@@ -115,7 +124,7 @@ func (s *Supervisor) Stop() {
 	s.children, s.stopped = nil, true
 	s.mu.Unlock()
 	for i := len(children) - 1; i >= 0; i-- {
-		children[i].shutDown(stopPatience)
+		children[i].shutDown()
 	}
 }
 
@@ -141,9 +150,8 @@ type child struct {
 	done    chan struct{} // closed when it has ended for good
 	exits   chan string   // how it ended, for those who wait for its readiness
 
-	mu       sync.Mutex
-	pid      int
-	patience time.Duration
+	mu  sync.Mutex
+	pid int
 }
 
 // keepAlive runs the child again and again until it is stopped. It owns one
@@ -195,6 +203,9 @@ func (c *child) runOnce(log io.Writer) string {
 	c.setPid(cmd.Process.Pid)
 	defer c.setPid(0)
 
+	// Whatever the child left behind in its group goes with it.
+	defer func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }()
+
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	select {
@@ -202,12 +213,12 @@ func (c *child) runOnce(log io.Writer) string {
 		return describeExit(err)
 	case <-c.stop:
 	}
-	_ = syscall.Kill(cmd.Process.Pid, syscall.SIGTERM)
+	_ = cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-ended:
-	case <-time.After(c.stopPatience()):
+	case <-time.After(c.StopTimeout):
 		fmt.Fprintf(log, "plumb: %s did not end when asked and is killed\n", c.Name)
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		_ = cmd.Process.Kill()
 		<-ended
 	}
 	return "stopped"
@@ -221,10 +232,7 @@ func describeExit(err error) string {
 }
 
 // shutDown ends the child for good and waits until it is gone.
-func (c *child) shutDown(patience time.Duration) {
-	c.mu.Lock()
-	c.patience = patience
-	c.mu.Unlock()
+func (c *child) shutDown() {
 	c.once.Do(func() { close(c.stop) })
 	<-c.done
 }
@@ -235,11 +243,7 @@ func (c *child) awaitReady(ctx context.Context) error {
 	if c.Ready == nil {
 		return nil
 	}
-	timeout := c.ReadyTimeout
-	if timeout == 0 {
-		timeout = readyTimeout
-	}
-	deadline := time.NewTimer(timeout)
+	deadline := time.NewTimer(c.ReadyTimeout)
 	defer deadline.Stop()
 	tick := time.NewTicker(readyInterval)
 	defer tick.Stop()
@@ -254,7 +258,7 @@ func (c *child) awaitReady(ctx context.Context) error {
 				return c.failure(fmt.Sprintf("it ended %d times, at last with: %s", exits, how))
 			}
 		case <-deadline.C:
-			return c.failure(fmt.Sprintf("it was not ready after %s: %v", timeout, last))
+			return c.failure(fmt.Sprintf("it was not ready after %s: %v", c.ReadyTimeout, last))
 		case <-tick.C:
 			probe, cancel := context.WithTimeout(ctx, 2*time.Second)
 			last = c.Ready(probe)
@@ -304,10 +308,4 @@ func (c *child) currentPid() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.pid
-}
-
-func (c *child) stopPatience() time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.patience
 }
