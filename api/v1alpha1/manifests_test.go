@@ -246,3 +246,21 @@ func TestDefinitions(t *testing.T) {
 		t.Errorf("the short names of argoproj.io are %q", got)
 	}
 }
+
+// kubectl apply without --server-side keeps a copy in an annotation, which has a
+// limit.
+func TestDefinitionsFitKubectlApply(t *testing.T) {
+	for _, group := range []string{v1alpha1.Group, v1alpha1.ArgoGroup} {
+		for _, text := range v1alpha1.CRDs(group) {
+			if len(text) > 256*1024-1024 {
+				t.Errorf("a definition of %s has %d bytes", group, len(text))
+			}
+		}
+	}
+}
+
+func BenchmarkDefinitions(b *testing.B) {
+	for b.Loop() {
+		v1alpha1.CRDs(v1alpha1.ArgoGroup)
+	}
+}

@@ -59,9 +59,9 @@ type AppProjectSpec struct {
 	// +optional
 	ClusterResourceBlacklist []ClusterResourceRestrictionItem `json:"clusterResourceBlacklist,omitempty"`
 	// NamespaceResourceWhitelist are the namespaced kinds that are allowed.
-	// Without it all are.
+	// Without it all are; an empty list allows none.
 	// +optional
-	NamespaceResourceWhitelist []metav1.GroupKind `json:"namespaceResourceWhitelist,omitempty"`
+	NamespaceResourceWhitelist []metav1.GroupKind `json:"namespaceResourceWhitelist,omitzero"`
 	// NamespaceResourceBlacklist are namespaced kinds that are denied.
 	// +optional
 	NamespaceResourceBlacklist []metav1.GroupKind `json:"namespaceResourceBlacklist,omitempty"`

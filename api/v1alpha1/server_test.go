@@ -2,6 +2,7 @@ package v1alpha1_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -13,9 +14,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/gentype"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
 	"sigs.k8s.io/yaml"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
@@ -149,6 +152,39 @@ func listTyped(t *testing.T) {
 				t.Errorf("%s %s: no sources", gv, app.Name)
 			}
 		}
+	}
+}
+
+// The package comment says which group `kubectl get applications` means.
+func TestNamesForKubectl(t *testing.T) {
+	install(t)
+	client, err := discovery.NewDiscoveryClientForConfig(kubetest.Config(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]schema.GroupVersion{
+		"applications":           v1alpha1.ArgoGroupVersion,
+		"app":                    v1alpha1.ArgoGroupVersion,
+		"appproj":                v1alpha1.ArgoGroupVersion,
+		"applications.plumb.dev": v1alpha1.GroupVersion,
+		"papp":                   v1alpha1.GroupVersion,
+		"pproj":                  v1alpha1.GroupVersion,
+	} {
+		eventually(t, func() error {
+			resources, err := restmapper.GetAPIGroupResources(client)
+			if err != nil {
+				return err
+			}
+			mapper := restmapper.NewShortcutExpander(restmapper.NewDiscoveryRESTMapper(resources), client, func(string) {})
+			kind, err := mapper.KindFor(schema.ParseGroupResource(name).WithVersion(""))
+			if err != nil {
+				return err
+			}
+			if got := kind.GroupVersion(); got != want {
+				return fmt.Errorf("kubectl get %s: %s, want %s", name, got, want)
+			}
+			return nil
+		})
 	}
 }
 
