@@ -33,6 +33,9 @@ type Facts struct {
 	// Empty is true where nothing is declared; Held counts what is held.
 	Empty bool
 	Held  int
+	// Unconfirmed counts what of it a deletion must not delete before somebody
+	// has confirmed it.
+	Unconfirmed int
 	// Pending is what differs, by why it does.
 	Pending Pending
 	// Waiting are the Applications that this one depends on and that are not
@@ -230,6 +233,9 @@ func deletion(f Facts) Decision {
 	}
 	if f.Held == 0 && f.Last != nil && !f.Last.Failed && f.Last.Desired == f.Desired {
 		return Release{"all its resources are gone"}
+	}
+	if f.Held > 0 && f.Held == f.Unconfirmed {
+		return Wait{fmt.Sprintf("the deletion of %d resources waits to be confirmed (annotation argocd.argoproj.io/deletion-approved)", f.Held)}
 	}
 	return Start{Scope: Remove, Prune: true, Why: "the Application is being deleted"}
 }

@@ -113,10 +113,17 @@ type Resource struct {
 	Held Held
 }
 
+// Reasons of problems that the engine, too, knows by name. Drivers add their
+// own: "Forbidden", "Invalid", "NamespaceMissing", "Immutable".
+const (
+	ReasonNotPermitted = "NotPermitted"   // outside the project's fence
+	ReasonShared       = "SharedResource" // claimed by another Application
+	ReasonUnknownKind  = "UnknownKind"
+)
+
 // Problem is why one resource can't be looked at or changed.
 type Problem struct {
-	// Reason is a CamelCase word: "NotPermitted", "SharedResource", "UnknownKind",
-	// "Forbidden", "Invalid", "NamespaceMissing", "Unreachable", "Immutable".
+	// Reason is a CamelCase word.
 	Reason  string
 	Message string
 	// Transient is true where trying again may help by itself.

@@ -46,6 +46,8 @@ type Engine struct {
 	Options
 	queue *queue
 	deps  *dependencies
+	// waits are the dependencies that an Application is waiting for just now.
+	waits *relation[Key]
 	repos *repositories
 
 	mu     sync.Mutex
@@ -67,7 +69,7 @@ func New(o Options) *Engine {
 		o.Observer = nobody{}
 	}
 	return &Engine{
-		Options: o, queue: newQueue(o.Clock), deps: newDependencies(),
+		Options: o, queue: newQueue(o.Clock), deps: newDependencies(), waits: newRelation[Key](),
 		repos: newRepositories(), states: map[Key]*state{},
 	}
 }
@@ -124,6 +126,7 @@ func (e *Engine) work(ctx context.Context) {
 		}
 		e.guarded(ctx, key)
 		e.queue.done(key)
+		e.queue.add(e.waits.sources(key)...)
 	}
 }
 
@@ -163,6 +166,7 @@ func (e *Engine) drop(key Key) {
 	for _, d := range e.Drivers {
 		d.Forget(key.Owner())
 	}
+	e.waits.put(key, nil)
 	e.queue.add(e.deps.set(key, nil)...)
 	e.queue.add(e.deps.of(key)...)
 	if known {

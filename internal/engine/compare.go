@@ -1,0 +1,171 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/driver"
+	"github.com/plumb-dev/plumb/internal/plan"
+	"github.com/plumb-dev/plumb/internal/render"
+)
+
+// kubeDriver is the driver of bundles that name none, and of empty ones.
+const kubeDriver = "kube"
+
+// target resolves where an Application goes to, within its project's fence.
+func (e *Engine) target(app *v1alpha1.Application, key Key) (driver.Target, Fence, string, error) {
+	fence, err := e.Projects.Fence(app, key)
+	if err != nil {
+		return driver.Target{}, nil, "", invalid(err.Error())
+	}
+	server, name, err := e.Destinations.Server(app.Spec.Destination)
+	if err != nil {
+		return driver.Target{}, nil, "", err
+	}
+	namespace := app.Spec.Destination.Namespace
+	if namespace == "" && server == v1alpha1.InClusterServer {
+		namespace = key.Namespace
+	}
+	if err := fence.AllowDestination(server, name, namespace); err != nil {
+		return driver.Target{}, nil, "", invalid(err.Error())
+	}
+	identity, err := fence.Identity(server, namespace)
+	if err != nil {
+		return driver.Target{}, nil, "", invalid(err.Error())
+	}
+	return driver.Target{Owner: key.Owner(), Server: server, Namespace: namespace, Identity: identity}, fence, name, nil
+}
+
+// desiredOf puts together what a driver needs to know.
+func desiredOf(app *v1alpha1.Application, t driver.Target, f Fence, cluster string, b render.Bundle, held []driver.Held) driver.Desired {
+	d := driver.Desired{
+		Target: t, Bundle: b, Inventory: held, IgnoreDifferences: app.Spec.IgnoreDifferences,
+		Deleting: app.DeletionTimestamp != nil,
+		Fence: func(ref plan.Ref, namespaced bool) error {
+			return f.AllowResource(ref, namespaced, t.Server, cluster, ref.Namespace)
+		},
+	}
+	if p := app.Spec.SyncPolicy; p != nil {
+		d.SyncOptions, d.Drift, d.NamespaceMetadata = p.SyncOptions, p.Drift, p.ManagedNamespaceMetadata
+	}
+	if d.Deleting {
+		d.SyncOptions = append(slices.Clone(d.SyncOptions), propagation(app)...)
+	}
+	return d
+}
+
+// propagation is how a deleted Application's finalizer wants its resources to be
+// deleted, if it says so.
+func propagation(app *v1alpha1.Application) v1alpha1.SyncOptions {
+	for _, f := range app.Finalizers {
+		switch f {
+		case v1alpha1.ResourcesFinalizerBackground, v1alpha1.PlumbResourcesFinalizerBackground:
+			return v1alpha1.SyncOptions{v1alpha1.SyncOptionPrunePropagationPolicy + "=background"}
+		case v1alpha1.ResourcesFinalizerForeground, v1alpha1.PlumbResourcesFinalizerForeground:
+			return v1alpha1.SyncOptions{v1alpha1.SyncOptionPrunePropagationPolicy + "=foreground"}
+		}
+	}
+	return nil
+}
+
+func (e *Engine) driverOf(name string) (driver.Driver, error) {
+	if name == "" {
+		name = kubeDriver
+	}
+	d := e.Drivers[name]
+	if d == nil {
+		return nil, fmt.Errorf("no driver named %q", name)
+	}
+	return d, nil
+}
+
+// look compares the destination with what the sources mean now. What fails on
+// the way is kept, so that as much as can be known is still shown: where the
+// sources can't be read, live state is compared with what they last meant.
+func (p *pass) look(ctx context.Context) {
+	p.refused, p.unavailable, p.sourceFailed = "", "", false
+	if blocked := v1alpha1.UnimplementedBlocking(&p.app.Spec); len(blocked) > 0 && !p.deleting() {
+		p.refused = "not synced, because Plumb does not implement " + blocked[0] + " yet, and to go on without it would not be what is declared"
+		return
+	}
+	t, fence, cluster, err := p.e.target(p.app, p.key)
+	if err != nil && p.deleting() && len(p.st.held) == 0 {
+		return
+	}
+	if err != nil {
+		p.fail(err)
+		return
+	}
+	p.target, p.fence, p.cluster = t, fence, cluster
+	d := p.e.Drivers[kubeDriver]
+	caps, err := d.Capabilities(ctx, t)
+	if err != nil {
+		p.unavailable = err.Error()
+		return
+	}
+	p.wish(ctx, caps)
+	if p.refused != "" || p.st.desired == nil && !p.deleting() {
+		return
+	}
+	p.compare(ctx)
+}
+
+// wish finds out what is desired.
+func (p *pass) wish(ctx context.Context, caps driver.Capabilities) {
+	r := request{app: p.app, key: p.key, fence: p.fence, caps: caps, namespace: p.target.Namespace}
+	if op := p.st.running; op != nil && !op.automated {
+		r.revisions = op.revisions
+	} else if req := p.app.Operation; req != nil && req.Sync != nil && p.st.running == nil {
+		r.revisions = requestedRevisions(req.Sync)
+	}
+	want, err := p.e.want(ctx, r, p.st.desired)
+	if err == nil {
+		p.st.desired = want
+		return
+	}
+	p.sourceFailed = true
+	var inv invalid
+	if errors.As(err, &inv) {
+		p.fail(err)
+	} else {
+		p.unavailable = err.Error()
+	}
+	if p.deleting() && p.st.desired == nil {
+		// What is held can be deleted without knowing what was declared.
+		p.st.desired = &desired{hash: "deleted"}
+	}
+}
+
+func (p *pass) compare(ctx context.Context) {
+	bundle := p.st.desired.bundle
+	d, err := p.e.driverOf(bundle.Driver)
+	if err != nil {
+		p.fail(err)
+		return
+	}
+	p.st.driver = d
+	p.want = desiredOf(p.app, p.target, p.fence, p.cluster, bundle, p.st.held)
+	c, err := d.Compare(ctx, p.want)
+	if err != nil {
+		p.unavailable = err.Error()
+		return
+	}
+	if p.deleting() {
+		p.unavailable = "" // of the sources, which a deletion can do without
+	}
+	p.st.take(c)
+	p.compared = true
+}
+
+// fail sorts an error into what the user has to mend and what may mend itself.
+func (p *pass) fail(err error) {
+	var inv invalid
+	if errors.As(err, &inv) {
+		p.refused = err.Error()
+		return
+	}
+	p.unavailable = err.Error()
+}

@@ -1,0 +1,122 @@
+package engine
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/plumb-dev/plumb/api/v1alpha1"
+)
+
+// dependenciesOf are the keys that an Application's dependsOn names. A missing
+// group or namespace is the Application's own.
+func dependenciesOf(key Key, app *v1alpha1.Application) []Key {
+	on := make([]Key, 0, len(app.Spec.DependsOn))
+	for _, ref := range app.Spec.DependsOn {
+		k := Key{ref.Group, ref.Namespace, ref.Name}
+		if k.Group == "" {
+			k.Group = key.Group
+		}
+		if k.Namespace == "" {
+			k.Namespace = key.Namespace
+		}
+		on = append(on, k)
+	}
+	return on
+}
+
+// waiting says which dependencies are not ready, and why not. That the
+// Application waits is noted before they are looked at, so that none can become
+// ready in between unnoticed.
+func (e *Engine) waiting(key Key, app *v1alpha1.Application) []string {
+	on := dependenciesOf(key, app)
+	e.waits.put(key, on)
+	var why []string
+	var unready []Key
+	for _, k := range on {
+		if reason := e.unready(k); reason != "" {
+			why = append(why, k.String()+" ("+reason+")")
+			unready = append(unready, k)
+		}
+	}
+	e.waits.put(key, unready)
+	return why
+}
+
+// unready says why an Application can't be built upon, or nothing.
+func (e *Engine) unready(k Key) string {
+	app, ok := e.Applications.Get(k)
+	switch {
+	case !ok:
+		return "not found"
+	case app.DeletionTimestamp != nil:
+		return "being deleted"
+	case e.queue.unsettled(k) || app.Status.ObservedGeneration != app.Generation:
+		return "being looked at"
+	case app.Status.OperationState != nil && app.Status.OperationState.Phase.Running():
+		return "being synced"
+	case app.Status.Sync.Status != v1alpha1.SyncStatusCodeSynced:
+		return orUnknown(string(app.Status.Sync.Status))
+	case app.Status.Health.Status != v1alpha1.HealthStatusHealthy:
+		return orUnknown(string(app.Status.Health.Status))
+	}
+	return ""
+}
+
+func orUnknown(s string) string {
+	if s == "" {
+		return "Unknown"
+	}
+	return s
+}
+
+// dependents are the Applications that still exist and depend on key.
+func (e *Engine) dependents(key Key) []string {
+	var names []string
+	for _, k := range e.Applications.Keys() {
+		if app, ok := e.Applications.Get(k); ok && slices.Contains(dependenciesOf(k, app), key) {
+			names = append(names, k.String())
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// cycle says by which way an Application depends on itself, or nothing.
+func (e *Engine) cycle(key Key, app *v1alpha1.Application) string {
+	if len(app.Spec.DependsOn) == 0 {
+		return ""
+	}
+	seen := map[Key]bool{}
+	var walk func(k Key, app *v1alpha1.Application, path []string) string
+	walk = func(k Key, app *v1alpha1.Application, path []string) string {
+		for _, on := range dependenciesOf(k, app) {
+			if on == key {
+				return "spec.dependsOn goes round in a circle: " + strings.Join(append(path, on.String()), " → ") +
+					": take one of them out"
+			}
+			next, ok := e.Applications.Get(on)
+			if seen[on] || !ok {
+				continue
+			}
+			seen[on] = true
+			if c := walk(on, next, append(slices.Clone(path), on.String())); c != "" {
+				return c
+			}
+		}
+		return ""
+	}
+	return walk(key, app, []string{key.String()})
+}
+
+// cascades tells whether an Application's resources go with it: whether it has
+// one of the finalizers that ask for it.
+func cascades(app *v1alpha1.Application) bool {
+	return slices.ContainsFunc(app.Finalizers, func(f string) bool {
+		switch f {
+		case v1alpha1.ResourcesFinalizer, v1alpha1.ResourcesFinalizerForeground, v1alpha1.ResourcesFinalizerBackground,
+			v1alpha1.PlumbResourcesFinalizer, v1alpha1.PlumbResourcesFinalizerForeground, v1alpha1.PlumbResourcesFinalizerBackground:
+			return true
+		}
+		return false
+	})
+}

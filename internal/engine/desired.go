@@ -1,0 +1,226 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/driver"
+	"github.com/plumb-dev/plumb/internal/render"
+	"github.com/plumb-dev/plumb/internal/source"
+)
+
+// desired is what an Application's sources mean, made concrete.
+type desired struct {
+	// hash identifies what a sync would make true, and how.
+	hash   string
+	bundle render.Bundle
+	// revisions of the sources, in their order; sourceTypes likewise.
+	revisions   []string
+	sourceTypes []string
+	// made from: the same inputs give the same bundle without a look at it.
+	inputs inputs
+}
+
+// inputs are what a bundle is made from, as far as it can be known without
+// fetching anything.
+type inputs struct {
+	spec      string
+	revisions string
+	caps      string
+}
+
+// request to make a bundle.
+type request struct {
+	app *v1alpha1.Application
+	key Key
+	// override revisions, by source; empty ones are the declared.
+	revisions []string
+	// local replaces the tree of the only source (for `plumb diff --local`).
+	local source.Tree
+	fence Fence
+	caps  driver.Capabilities
+	// target namespace
+	namespace string
+}
+
+// resolved is a source with all that is needed to fetch it.
+type resolved struct {
+	source v1alpha1.ApplicationSource
+	from   source.Source
+	spec   source.Spec
+	cred   source.Credentials
+	at     source.Resolved
+}
+
+// origin chooses where a source comes from.
+func (e *Engine) origin(s v1alpha1.ApplicationSource) (source.Source, error) {
+	var from source.Source
+	switch {
+	case s.IsHelmRepo():
+		from = e.Sources.Helm
+	case s.IsOCI():
+		from = e.Sources.OCI
+	default:
+		from = e.Sources.Git
+	}
+	if from == nil {
+		return nil, fmt.Errorf("no source can fetch %s", s.RepoURL)
+	}
+	return from, nil
+}
+
+// resolve makes the revisions of all sources immutable.
+func (e *Engine) resolve(ctx context.Context, r request) ([]resolved, error) {
+	declared := r.app.Spec.GetSources()
+	if len(declared) == 0 {
+		return nil, invalid("spec.source is missing: name a repository (repoURL) and a path or chart")
+	}
+	out := make([]resolved, len(declared))
+	for i, s := range declared {
+		if err := r.fence.AllowSource(s.RepoURL); err != nil {
+			return nil, invalid(err.Error())
+		}
+		from, err := e.origin(s)
+		if err != nil {
+			return nil, err
+		}
+		cred, err := e.Credentials.For(s.RepoURL, r.app.Spec.GetProject())
+		if err != nil {
+			return nil, fmt.Errorf("credentials of %s: %w", s.RepoURL, err)
+		}
+		spec := source.Spec{Repo: s.RepoURL, Revision: s.TargetRevision, Chart: s.Chart}
+		if i < len(r.revisions) && r.revisions[i] != "" {
+			spec.Revision = r.revisions[i]
+		}
+		out[i] = resolved{source: s, from: from, spec: spec, cred: cred}
+		if r.local != nil {
+			out[i].at = source.Resolved{Revision: "local"}
+			continue
+		}
+		if out[i].at, err = from.Resolve(ctx, spec, cred); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// want gives the bundle that the sources mean now; before is what they meant
+// last, and is returned again where nothing has changed.
+func (e *Engine) want(ctx context.Context, r request, before *desired) (*desired, error) {
+	sources, err := e.resolve(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	revisions := make([]string, len(sources))
+	for i, s := range sources {
+		revisions[i] = s.at.Revision
+	}
+	in := inputs{spec: specHash(r.app, r.namespace), revisions: fmt.Sprint(revisions), caps: capsHash(r.caps)}
+	if before != nil && before.inputs == in && r.local == nil {
+		return before, nil
+	}
+	bundle, types, err := e.render(ctx, r, sources)
+	if err != nil {
+		return nil, err
+	}
+	d := &desired{
+		bundle: bundle, revisions: revisions, sourceTypes: types, inputs: in,
+		hash: hashOf(bundle.Hash, in.spec),
+	}
+	if before != nil && before.hash == d.hash {
+		// Nothing of it has changed by the new commit: keep the revision that it
+		// was made from, so that a commit elsewhere costs this Application nothing.
+		d.revisions, d.bundle = before.revisions, before.bundle
+	}
+	return d, nil
+}
+
+func (e *Engine) render(ctx context.Context, r request, sources []resolved) (render.Bundle, []string, error) {
+	trees := make([]render.Input, len(sources))
+	refs := map[string]render.Input{}
+	for i, s := range sources {
+		tree := r.local
+		if tree == nil {
+			var err error
+			if tree, err = s.from.Fetch(ctx, s.spec, s.at, s.cred); err != nil {
+				return render.Bundle{}, nil, err
+			}
+		}
+		trees[i] = render.Input{Source: s.source, Tree: tree, Path: pathOf(s.source)}
+		if s.source.IsRef() {
+			refs[s.source.Ref] = trees[i]
+		}
+	}
+	var bundles []render.Bundle
+	var types []string
+	for i, in := range trees {
+		if sources[i].source.IsRef() && in.Source.Path == "" && in.Source.Chart == "" {
+			continue // only referred to by others
+		}
+		b, err := e.Renderer.Render(ctx, render.Request{
+			AppName: r.app.Name, Namespace: r.namespace, Project: r.app.Spec.GetProject(),
+			Input: in, Refs: refs, KubeVersion: r.caps.KubeVersion, APIVersions: r.caps.APIVersions,
+			Charts: e.Charts,
+		})
+		if err != nil {
+			return render.Bundle{}, nil, err
+		}
+		bundles = append(bundles, b)
+		types = append(types, b.SourceType)
+	}
+	if len(bundles) == 1 {
+		return bundles[0], types, nil
+	}
+	return render.Merge(bundles...), types, nil
+}
+
+func pathOf(s v1alpha1.ApplicationSource) string {
+	if s.Path == "" {
+		return "."
+	}
+	return s.Path
+}
+
+// specHash is of all that changes what is applied, or how, beside the content
+// of the sources. Whether and when to sync is not in it.
+func specHash(app *v1alpha1.Application, namespace string) string {
+	var options v1alpha1.SyncOptions
+	var meta *v1alpha1.ManagedNamespaceMetadata
+	var drift *v1alpha1.DriftPolicy
+	if p := app.Spec.SyncPolicy; p != nil {
+		options, meta, drift = p.SyncOptions, p.ManagedNamespaceMetadata, p.Drift
+	}
+	sources := slices.Clone(app.Spec.GetSources())
+	for i := range sources {
+		sources[i].TargetRevision = "" // another name for the same commit changes nothing
+	}
+	b, err := json.Marshal([]any{
+		sources, app.Spec.Destination, namespace, app.Spec.GetProject(), options, meta, drift, app.Spec.IgnoreDifferences,
+	})
+	if err != nil { // only values that came out of JSON are in a spec
+		panic("engine: hash of spec: " + err.Error())
+	}
+	return hashOf(string(b))
+}
+
+func capsHash(c driver.Capabilities) string {
+	return hashOf(append([]string{c.KubeVersion}, c.APIVersions...)...)
+}
+
+func hashOf(parts ...string) string {
+	h := sha256.New()
+	for _, p := range parts {
+		fmt.Fprintf(h, "%d:%s", len(p), p)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// invalid is an error in what the user declared: trying again does not help.
+type invalid string
+
+func (e invalid) Error() string { return string(e) }

@@ -1,0 +1,362 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/decide"
+	"github.com/plumb-dev/plumb/internal/driver"
+	"github.com/plumb-dev/plumb/internal/plan"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// The names under which an operation's own facts are kept in its info list, so
+// that a process that starts anew can go on with it.
+const (
+	infoID      = "plumb.dev/operation"
+	infoScope   = "plumb.dev/scope"
+	infoDesired = "plumb.dev/desired"
+)
+
+// operation is a sync under way.
+type operation struct {
+	id        string
+	scope     decide.Scope
+	desired   string
+	prune     bool
+	automated bool
+	dryRun    bool
+	force     bool
+	replace   bool
+	revisions []string
+	started   time.Time
+	retry     int64
+	request   v1alpha1.Operation
+	// results by address and phase; order as they came.
+	results []v1alpha1.ResourceResult
+	// made steps by address, and why the failed ones failed.
+	made   map[plan.Address]bool
+	failed map[taskKey]string
+	// recorded is true once the operation is in the Application's status.
+	recorded bool
+	blocked  []plan.Blocked
+	running  []string
+}
+
+type taskKey struct {
+	address plan.Address
+	phase   plan.Phase
+}
+
+func requestedRevisions(s *v1alpha1.SyncOperation) []string {
+	if len(s.Revisions) > 0 {
+		return s.Revisions
+	}
+	if s.Revision != "" {
+		return []string{s.Revision}
+	}
+	return nil
+}
+
+// start begins a sync: the one that was asked for, or one by the policy.
+func (p *pass) start(d decide.Start) {
+	now := p.e.Clock.Now()
+	op := &operation{
+		id: fmt.Sprintf("%s-%d", short(p.st.uid), now.UnixMilli()), scope: d.Scope, desired: p.desiredHash(),
+		prune: d.Prune, automated: true, started: now,
+		made: map[plan.Address]bool{}, failed: map[taskKey]string{},
+	}
+	if req := p.app.Operation; req != nil && req.Sync != nil && d.Scope == decide.Full {
+		op.take(req)
+	} else {
+		op.request = v1alpha1.Operation{
+			InitiatedBy: v1alpha1.OperationInitiator{Automated: true},
+			Sync:        &v1alpha1.SyncOperation{Prune: d.Prune},
+		}
+		if p.app.Spec.SyncPolicy != nil && p.app.Spec.SyncPolicy.Retry != nil {
+			op.request.Retry = *p.app.Spec.SyncPolicy.Retry
+		}
+	}
+	if p.st.desired != nil && len(p.st.desired.revisions) > 0 {
+		op.request.Sync.Revision = p.st.desired.revisions[0]
+		if len(p.st.desired.revisions) > 1 {
+			op.request.Sync.Revision, op.request.Sync.Revisions = "", p.st.desired.revisions
+		}
+	}
+	op.request.Info = append(op.request.Info,
+		v1alpha1.Info{Name: infoID, Value: op.id}, v1alpha1.Info{Name: infoScope, Value: string(op.scope)},
+		v1alpha1.Info{Name: infoDesired, Value: op.desired})
+	if l := p.st.last; l != nil && l.failed && l.desired == op.desired {
+		op.retry = int64(l.failures)
+	}
+	p.st.running = op
+	p.event(false, "OperationStarted", fmt.Sprintf("initiated %s: %s", op.kind(), d.Why))
+}
+
+// take makes the operation the one that a user asked for.
+func (op *operation) take(req *v1alpha1.Operation) {
+	op.request = *req.DeepCopy()
+	op.automated = req.InitiatedBy.Automated
+	s := op.request.Sync
+	op.prune, op.dryRun, op.revisions = s.Prune, s.DryRun, requestedRevisions(s)
+	op.replace = s.SyncOptions.IsTrue(v1alpha1.SyncOptionReplace)
+	op.force = s.SyncOptions.IsTrue(v1alpha1.SyncOptionForce)
+	if st := s.SyncStrategy; st != nil {
+		op.force = op.force || st.Apply != nil && st.Apply.Force || st.Hook != nil && st.Hook.Force
+	}
+}
+
+func (op *operation) kind() string {
+	switch {
+	case op.scope == decide.Heal:
+		return "self-heal"
+	case op.scope == decide.Remove:
+		return "deletion"
+	case op.automated:
+		return "automated sync"
+	}
+	return "sync"
+}
+
+// resumeOperation takes up an operation that another process had begun.
+func resumeOperation(s *v1alpha1.OperationState) *operation {
+	op := &operation{
+		id: infoValue(s.Operation.Info, infoID), scope: decide.Scope(infoValue(s.Operation.Info, infoScope)),
+		desired: infoValue(s.Operation.Info, infoDesired), started: s.StartedAt.Time, retry: s.RetryCount,
+		made: map[plan.Address]bool{}, failed: map[taskKey]string{}, recorded: true,
+	}
+	op.take(&s.Operation)
+	if s.SyncResult != nil {
+		op.results = slices.Clone(s.SyncResult.Resources)
+	}
+	if op.scope == "" {
+		op.scope = decide.Full
+	}
+	return op
+}
+
+func infoValue(info []v1alpha1.Info, name string) string {
+	for _, i := range info {
+		if i.Name == name {
+			return i.Value
+		}
+	}
+	return ""
+}
+
+func short(s string) string { return s[:min(8, len(s))] }
+
+// step takes a running operation as far as it can go now. It tells whether
+// something has changed, so that it is worth looking again.
+func (p *pass) step(ctx context.Context) bool {
+	op := p.st.running
+	if !p.compared {
+		return false
+	}
+	tasks, steps := p.tasks(op)
+	next := plan.Next(tasks)
+	if p.failDegraded(tasks, next) {
+		next = plan.Next(tasks)
+	}
+	op.blocked, op.running = next.Blocked, op.running[:0]
+	for _, i := range next.Running {
+		op.running = append(op.running, string(tasks[i].Address)+": "+tasks[i].Why)
+	}
+	if cleanup := p.hooksToDelete(op); len(cleanup) > 0 {
+		p.apply(ctx, op, cleanup)
+	}
+	if len(next.Ready) > 0 {
+		ready := make([]plan.Step, len(next.Ready))
+		for i, t := range next.Ready {
+			ready[i] = steps[t]
+		}
+		if err := p.recordBefore(ctx, op, ready); err != nil {
+			p.e.Log.Warn("status not written, nothing applied", "application", p.key.String(), "error", err)
+			p.e.queue.addAfter(p.key, time.Second)
+			return false
+		}
+		p.apply(ctx, op, ready)
+		return true
+	}
+	if next.Progress == plan.Working {
+		return false // what is waited for will be noticed
+	}
+	p.end(op, next.Progress == plan.Succeeded, "")
+	return true
+}
+
+// recordBefore writes the inventory before anything is made that is not in it
+// yet: were it written afterwards, a crash in between would leave a resource
+// behind that nobody answers for. It writes the operation, too, where others
+// will want to know of it while it runs, or where hooks must know it again.
+func (p *pass) recordBefore(ctx context.Context, op *operation, ready []plan.Step) error {
+	const many = 50
+	needed := !op.recorded && (!op.automated || len(ready) > many)
+	for _, s := range ready {
+		needed = needed || s.Hook && !op.recorded
+		if s.Hook || s.Change.Action() != plan.ActionCreate {
+			continue
+		}
+		op.made[s.Address()] = true
+		h := driver.Held{Ref: s.Change.Target()}
+		if _, found := slices.BinarySearchFunc(p.st.held, h, compareHeld); !found {
+			p.st.remember(h)
+			needed = true
+		}
+	}
+	if !needed || op.dryRun {
+		return nil
+	}
+	op.recorded = true
+	return p.write(ctx, p.status())
+}
+
+// apply makes steps true and takes their results.
+func (p *pass) apply(ctx context.Context, op *operation, steps []plan.Step) {
+	order := driver.Apply{
+		Desired: p.want, Operation: op.id, Steps: steps, Force: op.force, Replace: op.replace, DryRun: op.dryRun,
+	}
+	var mu sync.Mutex
+	p.st.driver.Apply(ctx, order, func(r driver.Result) {
+		mu.Lock()
+		defer mu.Unlock()
+		p.result(op, r)
+	})
+}
+
+// result takes how one step went.
+func (p *pass) result(op *operation, r driver.Result) {
+	address := r.Step.Address()
+	op.made[address] = true
+	ref := r.Step.Change.Target()
+	out := v1alpha1.ResourceResult{
+		Group: ref.Group, Version: ref.Version, Kind: ref.Kind, Namespace: ref.Namespace, Name: ref.Name,
+		Status: v1alpha1.ResultCodeSynced, Message: r.Message, SyncPhase: v1alpha1.SyncPhase(r.Step.Phase.String()),
+	}
+	deleted := r.Step.Change.Action() == plan.ActionDelete
+	switch {
+	case r.Problem != nil:
+		out.Status, out.Message = v1alpha1.ResultCodeSyncFailed, r.Problem.Message
+		op.failed[taskKey{address, r.Step.Phase}] = r.Problem.Message
+	case deleted:
+		out.Status = v1alpha1.ResultCodePruned
+	}
+	if r.Step.Hook {
+		out.HookType, out.HookPhase = v1alpha1.HookType(r.Step.Phase.String()), v1alpha1.OperationRunning
+		if r.Problem != nil {
+			out.HookPhase = v1alpha1.OperationFailed
+		}
+	} else if r.Held != nil && !op.dryRun {
+		p.st.remember(*r.Held)
+	}
+	if deleted && r.Step.Hook {
+		return // a hook's clean-up is no result of its own
+	}
+	op.report(out)
+}
+
+// report keeps one result for each resource and phase: the latest.
+func (op *operation) report(r v1alpha1.ResourceResult) {
+	for i, o := range op.results {
+		if o.Group == r.Group && o.Kind == r.Kind && o.Namespace == r.Namespace && o.Name == r.Name && o.SyncPhase == r.SyncPhase {
+			op.results[i] = r
+			return
+		}
+	}
+	op.results = append(op.results, r)
+}
+
+// end ends the operation.
+func (p *pass) end(op *operation, ok bool, why string) {
+	now := p.e.Clock.Now()
+	message := why
+	if message == "" {
+		message = op.outcome(ok)
+	}
+	p.st.running = nil
+	if op.scope == decide.Heal {
+		p.countHeal(now)
+	}
+	if !op.dryRun && (op.scope != decide.Heal || !ok) {
+		last := &lastSync{desired: op.desired, failed: !ok, message: message, at: now}
+		if !ok {
+			last.failures = int(op.retry) + 1
+		}
+		p.st.last = last
+	}
+	p.ended = &endedOperation{op: op, ok: ok, message: message, at: now}
+	phase := v1alpha1.OperationSucceeded
+	if !ok {
+		phase = v1alpha1.OperationFailed
+	}
+	p.event(!ok, "OperationCompleted", fmt.Sprintf("%s: %s", op.kind(), message))
+	p.e.Observer.Synced(p.key, string(phase), now.Sub(op.started))
+}
+
+// countHeal counts heals that follow each other closely.
+func (p *pass) countHeal(now time.Time) {
+	const closely = time.Minute
+	if now.Sub(p.st.healedAt) > closely+policyOf(p.app.Spec.SyncPolicy).Retry.Delay(max(1, p.st.heals-4)) {
+		p.st.heals = 0
+	}
+	p.st.heals++
+	p.st.healedAt = now
+}
+
+// outcome is the message of an ended operation.
+func (op *operation) outcome(ok bool) string {
+	if ok {
+		if op.dryRun {
+			return "successfully synced (dry run)"
+		}
+		return "successfully synced (all tasks run)"
+	}
+	var why []string
+	for _, r := range op.results {
+		if r.Status == v1alpha1.ResultCodeSyncFailed || r.HookPhase == v1alpha1.OperationFailed {
+			why = append(why, fmt.Sprintf("%s %s: %s", r.Kind, r.Name, r.Message))
+		}
+	}
+	slices.Sort(why)
+	const most = 5
+	if len(why) > most {
+		why = append(why[:most], fmt.Sprintf("and %d more", len(why)-most))
+	}
+	if len(why) == 0 {
+		return "one or more synchronization tasks completed unsuccessfully"
+	}
+	return "one or more objects failed to apply: " + strings.Join(why, "; ")
+}
+
+// supersede ends an operation whose aim is no longer what is declared.
+func (p *pass) supersede(why string) {
+	p.end(p.st.running, false, why)
+	p.st.last = nil // what comes next is not its repetition
+}
+
+// endedOperation is what the finaliser writes of an operation that ended in
+// this pass.
+type endedOperation struct {
+	op      *operation
+	ok      bool
+	errored bool // refused before it began
+	message string
+	at      time.Time
+}
+
+func (op *operation) state(phase v1alpha1.OperationPhase, message string) *v1alpha1.OperationState {
+	s := &v1alpha1.OperationState{
+		Operation: op.request, Phase: phase, Message: message, StartedAt: metav1.NewTime(op.started.Truncate(time.Second)), RetryCount: op.retry,
+		SyncResult: &v1alpha1.SyncOperationResult{Resources: slices.Clone(op.results)},
+	}
+	slices.SortFunc(s.SyncResult.Resources, func(a, b v1alpha1.ResourceResult) int {
+		return strings.Compare(string(a.SyncPhase)+"/"+a.Group+"/"+a.Kind+"/"+a.Namespace+"/"+a.Name,
+			string(b.SyncPhase)+"/"+b.Group+"/"+b.Kind+"/"+b.Namespace+"/"+b.Name)
+	})
+	return s
+}

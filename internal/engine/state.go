@@ -1,0 +1,139 @@
+package engine
+
+import (
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/driver"
+	"github.com/plumb-dev/plumb/internal/plan"
+)
+
+// state is what the engine remembers of an Application between passes. All of
+// it can be had again from the Application's status, its sources and its
+// destination; only one worker touches it at a time.
+type state struct {
+	uid    string
+	loaded bool
+
+	desired    *desired
+	comparison driver.Comparison
+	held       []driver.Held
+	driver     driver.Driver
+
+	running *operation
+	last    *lastSync
+	// heals in a row, and when the last of them ended.
+	heals    int
+	// heard is the generation whose request was taken up.
+	heard int64
+	healedAt time.Time
+
+	// written is when the status was last written.
+	written time.Time
+}
+
+// lastSync is the last ended sync as decisions need it.
+type lastSync struct {
+	desired  string
+	failed   bool
+	failures int
+	message  string
+	at       time.Time
+}
+
+// load takes up what an earlier process left in the status.
+func (st *state) load(app *v1alpha1.Application) {
+	if st.loaded && st.uid == string(app.UID) {
+		return
+	}
+	*st = state{uid: string(app.UID), loaded: true}
+	st.held = heldFromStatus(app.Status.Inventory)
+	op := app.Status.OperationState
+	if op == nil || op.Operation.Sync == nil {
+		return
+	}
+	if op.Phase.Running() {
+		st.running = resumeOperation(op)
+		return
+	}
+	st.last = &lastSync{
+		desired: infoValue(op.Operation.Info, infoDesired), message: op.Message,
+		failed: op.Phase != v1alpha1.OperationSucceeded,
+	}
+	if op.FinishedAt != nil {
+		st.last.at = op.FinishedAt.Time
+	}
+	if st.last.failed {
+		st.last.failures = int(op.RetryCount) + 1
+	}
+}
+
+func heldFromStatus(inventory []v1alpha1.InventoryEntry) []driver.Held {
+	held := make([]driver.Held, 0, len(inventory))
+	for _, e := range inventory {
+		group, kind, namespace, name, ok := e.Split()
+		if !ok {
+			continue
+		}
+		held = append(held, driver.Held{
+			Ref:     plan.Ref{Group: group, Version: e.Version, Kind: kind, Namespace: namespace, Name: name},
+			Desired: e.Desired, Applied: e.Applied,
+		})
+	}
+	return held
+}
+
+func heldToStatus(held []driver.Held) []v1alpha1.InventoryEntry {
+	if len(held) == 0 {
+		return nil
+	}
+	out := make([]v1alpha1.InventoryEntry, len(held))
+	for i, h := range held {
+		out[i] = v1alpha1.InventoryEntry{
+			ID:      v1alpha1.InventoryID(h.Ref.Group, h.Ref.Kind, h.Ref.Namespace, h.Ref.Name),
+			Version: h.Ref.Version, Desired: h.Desired, Applied: h.Applied,
+		}
+	}
+	return out
+}
+
+// take makes the inventory what a comparison found: all that exists or is on
+// its way. What was held and is gone for good is forgotten.
+func (st *state) take(c driver.Comparison) {
+	st.comparison = c
+	held := make([]driver.Held, 0, len(c.Resources))
+	for _, r := range c.Resources {
+		if r.Hook != nil || r.Problem != nil && r.Problem.Reason == driver.ReasonShared {
+			continue
+		}
+		declared := r.Cause != driver.CauseExtra
+		if r.Exists || declared && (r.Held.Applied != "" || st.running != nil && st.running.made[r.Ref.Address()]) {
+			held = append(held, r.Held)
+		}
+	}
+	st.held = held
+}
+
+// remember takes the outcome of a step into the inventory.
+func (st *state) remember(h driver.Held) {
+	at, found := slices.BinarySearchFunc(st.held, h, compareHeld)
+	if found {
+		st.held[at] = h
+		return
+	}
+	st.held = slices.Insert(st.held, at, h)
+}
+
+func compareHeld(a, b driver.Held) int {
+	switch x, y := a.Ref.Address(), b.Ref.Address(); {
+	case x < y:
+		return -1
+	case x > y:
+		return 1
+	}
+	return 0
+}
+
+func stack() string { return string(debug.Stack()) }
