@@ -25,9 +25,9 @@ type state struct {
 	running *operation
 	last    *lastSync
 	// heals in a row, and when the last of them ended.
-	heals    int
+	heals int
 	// heard is the generation whose request was taken up.
-	heard int64
+	heard    int64
 	healedAt time.Time
 
 	// written is when the status was last written.

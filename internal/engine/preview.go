@@ -1,0 +1,71 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/driver"
+	"github.com/plumb-dev/plumb/internal/render"
+	"github.com/plumb-dev/plumb/internal/source"
+)
+
+// PreviewOptions say what a preview shows instead of what is declared.
+type PreviewOptions struct {
+	// Revisions to look at, by source; empty ones are the declared.
+	Revisions []string
+	// Local replaces the content of an Application's only source.
+	Local source.Tree
+}
+
+// Preview is what a sync would do now.
+type Preview struct {
+	Bundle     render.Bundle
+	Comparison driver.Comparison
+	// Revisions that the sources were read at.
+	Revisions []string
+}
+
+// Preview compares an Application with its destination as a pass would, and
+// shows every change in full. It changes nothing and needs no running engine.
+func (e *Engine) Preview(ctx context.Context, app *v1alpha1.Application, key Key, o PreviewOptions) (Preview, error) {
+	t, fence, cluster, err := e.target(app, key)
+	if err != nil {
+		return Preview{}, err
+	}
+	want, err := e.previewBundle(ctx, app, key, t, fence, o)
+	if err != nil {
+		return Preview{}, err
+	}
+	d, err := e.driverOf(want.bundle.Driver)
+	if err != nil {
+		return Preview{}, err
+	}
+	desired := desiredOf(app, t, fence, cluster, want.bundle, heldFromStatus(app.Status.Inventory))
+	desired.Full = true
+	c, err := d.Compare(ctx, desired)
+	return Preview{Bundle: want.bundle, Comparison: c, Revisions: want.revisions}, err
+}
+
+// Render gives what an Application's sources mean now, without looking at
+// anything live but the destination's capabilities.
+func (e *Engine) Render(ctx context.Context, app *v1alpha1.Application, key Key, o PreviewOptions) (render.Bundle, error) {
+	t, fence, _, err := e.target(app, key)
+	if err != nil {
+		return render.Bundle{}, err
+	}
+	want, err := e.previewBundle(ctx, app, key, t, fence, o)
+	if err != nil {
+		return render.Bundle{}, err
+	}
+	return want.bundle, nil
+}
+
+func (e *Engine) previewBundle(ctx context.Context, app *v1alpha1.Application, key Key, t driver.Target, f Fence, o PreviewOptions) (*desired, error) {
+	caps, err := e.Drivers[kubeDriver].Capabilities(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	return e.want(ctx, request{
+		app: app, key: key, fence: f, caps: caps, namespace: t.Namespace, revisions: o.Revisions, local: o.Local,
+	}, nil)
+}
