@@ -15,23 +15,26 @@ type Spec struct {
 	Repo     string
 	Revision string // branch, tag, semver range, commit, HEAD or empty (HEAD); for charts a version or range
 	Chart    string
+	// TagPrefix narrows the tags that a semver range is matched with, in
+	// repositories that version several things ("component-b/1.2.0").
+	TagPrefix string
 }
 
 // Credentials for one repository, as Argo CD's repository Secrets give them.
 // The zero value is "none". Never print it: String and GoString are masked.
 type Credentials struct {
-	Username, Password       string
-	BearerToken              string
-	SSHPrivateKey            string
-	TLSClientCert            string
-	TLSClientKey             string
-	Insecure                 bool
-	InsecureOCIForceHTTP     bool
-	EnableLFS                bool
-	ForceBasicAuth           bool
-	Proxy, NoProxy           string
-	Type                     string // "git", "helm", "oci" or empty (auto)
-	EnableOCI                bool
+	Username, Password   string
+	BearerToken          string
+	SSHPrivateKey        string
+	TLSClientCert        string
+	TLSClientKey         string
+	Insecure             bool
+	InsecureOCIForceHTTP bool
+	EnableLFS            bool
+	ForceBasicAuth       bool
+	Proxy, NoProxy       string
+	Type                 string // "git", "helm", "oci" or empty (auto)
+	EnableOCI            bool
 	// KnownHosts and CABundle are PEM or known_hosts texts (may be empty).
 	KnownHosts, CABundle string
 }
@@ -48,6 +51,9 @@ type Resolved struct {
 	Revision string
 	// Ref is the symbolic name it came from, where there is one.
 	Ref string
+	// Stale says why the answer may be old, where the repository could not be
+	// asked just now (it is down, not gone) and what was last seen still holds.
+	Stale string
 }
 
 // Tree is the read-only content of a source at one revision, rooted at the
