@@ -63,6 +63,18 @@ type Request struct {
 	Limits Limits
 	// Charts fetches a chart's dependencies, which only Helm needs. May be nil.
 	Charts ChartFetcher
+	// Remotes fetches what a kustomization or a chart's values name by a URL.
+	// Nil means that such references are refused.
+	Remotes RemoteFetcher
+}
+
+// RemoteFetcher gets content that a repository refers to by URL. It decides
+// which hosts it talks to, and with which credentials.
+type RemoteFetcher interface {
+	// FetchRepo gives a Git repository's content at a revision (empty is HEAD).
+	FetchRepo(ctx context.Context, repo, revision string) (source.Tree, error)
+	// FetchFile gives the content of an http or https URL.
+	FetchFile(ctx context.Context, url string) ([]byte, error)
 }
 
 // ChartFetcher gets the content of a chart that a chart depends on.
@@ -76,6 +88,31 @@ type Limits struct {
 	TotalBytes   int64 // all that is rendered, default 100 MiB
 	Objects      int   // default 20,000
 	RenderMillis int   // default 90,000
+}
+
+// Default limits.
+const (
+	DefaultFileBytes    = 10 << 20
+	DefaultTotalBytes   = 100 << 20
+	DefaultObjects      = 20_000
+	DefaultRenderMillis = 90_000
+)
+
+// OrDefault gives the limits with the defaults in place of zeros.
+func (l Limits) OrDefault() Limits {
+	if l.FileBytes <= 0 {
+		l.FileBytes = DefaultFileBytes
+	}
+	if l.TotalBytes <= 0 {
+		l.TotalBytes = DefaultTotalBytes
+	}
+	if l.Objects <= 0 {
+		l.Objects = DefaultObjects
+	}
+	if l.RenderMillis <= 0 {
+		l.RenderMillis = DefaultRenderMillis
+	}
+	return l
 }
 
 // Renderer renders what one tool understands.
