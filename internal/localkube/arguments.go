@@ -86,8 +86,8 @@ func (c *Cluster) controllerManagerArguments() []string {
 	}
 }
 
-// controllers are all the default ones but those that need real machines: they
-// watch, write and keep memory for nothing.
+// controllers are all the default ones but those that need real machines or
+// measurements of them: they watch, write and keep memory for nothing.
 func controllers() []string {
 	return []string{
 		"*",
@@ -96,6 +96,7 @@ func controllers() []string {
 		"-ttl-controller",
 		"-persistentvolume-attach-detach-controller",
 		"-persistentvolume-expander-controller",
+		"-horizontal-pod-autoscaler-controller",
 	}
 }
 

@@ -22,11 +22,11 @@ const (
 )
 
 // createSimulation creates the objects that the simulation needs: the nodes,
-// the rights of the program that plays their kubelets, and a storage class. It
-// leaves alone what is there.
+// the rights of the program that plays their kubelets, and a storage class. A
+// node or a class that is there already is left alone.
 func (c *Cluster) createSimulation(ctx context.Context) error {
 	role, binding := kwokRole()
-	if _, err := c.client.RbacV1().ClusterRoles().Create(ctx, role, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+	if err := c.applyRole(ctx, role); err != nil {
 		return fmt.Errorf("create the role of the simulated nodes: %w", err)
 	}
 	if _, err := c.client.RbacV1().ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
@@ -43,32 +43,40 @@ func (c *Cluster) createSimulation(ctx context.Context) error {
 	return nil
 }
 
+// applyRole makes the role what this version of Plumb needs.
+func (c *Cluster) applyRole(ctx context.Context, role *rbacv1.ClusterRole) error {
+	roles := c.client.RbacV1().ClusterRoles()
+	_, err := roles.Create(ctx, role, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		_, err = roles.Update(ctx, role, metav1.UpdateOptions{})
+	}
+	return err
+}
+
 func simulatedNode(i int) *corev1.Node {
 	name := fmt.Sprintf("simulated-%d", i)
 	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{
 		Name: name,
 		Labels: map[string]string{
-			"type":                               "kwok",
-			SimulatedLabel:                       "true",
-			"kubernetes.io/arch":                 "amd64",
-			"kubernetes.io/hostname":             name,
-			"kubernetes.io/os":                   "linux",
-			"kubernetes.io/role":                 "simulated", // shown by kubectl get nodes
-			"topology.kubernetes.io/region":      "simulated",
-			"topology.kubernetes.io/zone":        fmt.Sprintf("simulated-%d", i),
-			"node.kubernetes.io/instance-type":   "simulated",
-			"node.kubernetes.io/exclude-from-lb": "true",
+			"type":                             "kwok",
+			SimulatedLabel:                     "true",
+			"kubernetes.io/arch":               "amd64",
+			"kubernetes.io/hostname":           name,
+			"kubernetes.io/os":                 "linux",
+			"kubernetes.io/role":               "simulated", // shown by kubectl get nodes
+			"topology.kubernetes.io/region":    "simulated",
+			"topology.kubernetes.io/zone":      fmt.Sprintf("simulated-%d", i),
+			"node.kubernetes.io/instance-type": "simulated",
 		},
 		Annotations: map[string]string{
-			"kwok.x-k8s.io/node":           "fake",
-			"plumb.dev/description":        "simulated by KWOK: pods are scheduled here and become ready, but nothing runs",
-			"node.alpha.kubernetes.io/ttl": "0",
+			"kwok.x-k8s.io/node":    "fake",
+			"plumb.dev/description": "simulated by KWOK: pods are scheduled here and become ready, but nothing runs",
 		},
 	}}
 }
 
 func simulatedStorageClass() *storagev1.StorageClass {
-	retain, mode := corev1.PersistentVolumeReclaimDelete, storagev1.VolumeBindingImmediate
+	reclaim, mode := corev1.PersistentVolumeReclaimDelete, storagev1.VolumeBindingImmediate
 	return &storagev1.StorageClass{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:        simulatedStorage,
@@ -76,7 +84,7 @@ func simulatedStorageClass() *storagev1.StorageClass {
 			Annotations: map[string]string{"storageclass.kubernetes.io/is-default-class": "true"},
 		},
 		Provisioner:       SimulatedLabel,
-		ReclaimPolicy:     &retain,
+		ReclaimPolicy:     &reclaim,
 		VolumeBindingMode: &mode,
 	}
 }
@@ -94,6 +102,10 @@ func kwokRole() (*rbacv1.ClusterRole, *rbacv1.ClusterRoleBinding) {
 		{APIGroups: []string{"networking.k8s.io"}, Resources: []string{"ingresses"},
 			Verbs: []string{"get", "list", "watch"}},
 		{APIGroups: []string{"networking.k8s.io"}, Resources: []string{"ingresses/status"},
+			Verbs: []string{"update", "patch"}},
+		{APIGroups: []string{"autoscaling"}, Resources: []string{"horizontalpodautoscalers"},
+			Verbs: []string{"get", "list", "watch"}},
+		{APIGroups: []string{"autoscaling"}, Resources: []string{"horizontalpodautoscalers/status"},
 			Verbs: []string{"update", "patch"}},
 		{APIGroups: []string{"", "events.k8s.io"}, Resources: []string{"events"},
 			Verbs: []string{"create", "update", "patch"}},

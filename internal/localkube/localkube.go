@@ -41,7 +41,8 @@ type Options struct {
 	// ExtraArguments are given to components beside Plumb's own, by the
 	// component's name ("kube-apiserver").
 	ExtraArguments map[string][]string
-	// Progress, if not nil, is told what happens, in words for the user.
+	// Progress, if not nil, is told what happens, in words for the user. It
+	// may be called by several goroutines at once.
 	Progress func(string)
 }
 
@@ -195,7 +196,7 @@ func (c *Cluster) startComponents(ctx context.Context) error {
 	if c.opts.APIOnly {
 		return nil
 	}
-	c.opts.Progress(fmt.Sprintf("starting the controllers, the scheduler and %d simulated nodes", c.opts.Nodes))
+	c.opts.Progress(fmt.Sprintf("starting the controllers, the scheduler and %d simulated nodes (pods become ready there, but nothing runs)", c.opts.Nodes))
 	if err := c.createSimulation(ctx); err != nil {
 		return err
 	}

@@ -65,6 +65,14 @@ func TestWorkloads(t *testing.T) {
 			path:     []string{"status", "succeeded"},
 			want:     1,
 		},
+		"HorizontalPodAutoscaler": {
+			reason:   "there is nothing to measure, which must not look like a fault",
+			resource: schema.GroupVersionResource{Group: "autoscaling", Version: "v2", Resource: "horizontalpodautoscalers"},
+			manifest: `{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, spec: {minReplicas: 3, maxReplicas: 5,
+				scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: none}}}`,
+			path: []string{"status", "desiredReplicas"},
+			want: 3,
+		},
 		"JobThatFails": {
 			reason:   "the annotation asks for a failure",
 			resource: schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "jobs"},
@@ -115,10 +123,9 @@ func TestDeletedNamespaceGoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	resource := pods.Resource(schema.GroupVersionResource{Version: "v1", Resource: "pods"}).Namespace(namespace)
-	eventually(t, "a pod can be created", func() bool {
-		_, err := resource.Create(t.Context(), pod, metav1.CreateOptions{})
-		return err == nil
-	})
+	if _, err := resource.Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	if err := client.CoreV1().Namespaces().Delete(t.Context(), namespace, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -34,6 +35,11 @@ import (
 // binaryVariable names a binary with the components (plumb itself, for one) to
 // use instead of building one.
 const binaryVariable = "PLUMB_TEST_BINARY"
+
+const (
+	directoryPrefix = "plumb-kubetest-"
+	abandonedAfter  = time.Hour
+)
 
 // Option changes the control plane of a test binary.
 type Option func(*localkube.Options)
@@ -112,7 +118,8 @@ func Cluster(tb testing.TB) *localkube.Cluster {
 		tb.Fatal("kubetest: the package needs func TestMain(m *testing.M) { kubetest.Main(m) }")
 	}
 	if shared.cluster == nil && shared.err == nil {
-		shared.dir, shared.err = os.MkdirTemp("", "plumb-kubetest-")
+		sweep()
+		shared.dir, shared.err = os.MkdirTemp("", directoryPrefix)
 		if shared.err == nil {
 			shared.cluster, shared.err = start(shared.dir, shared.options)
 		}
@@ -121,6 +128,20 @@ func Cluster(tb testing.TB) *localkube.Cluster {
 		tb.Fatalf("kubetest: %v", shared.err)
 	}
 	return shared.cluster
+}
+
+// sweep removes what test binaries left that were killed.
+func sweep() {
+	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), directoryPrefix+"*"))
+	for _, dir := range dirs {
+		info, err := os.Stat(dir)
+		if err != nil || time.Since(info.ModTime()) < abandonedAfter {
+			continue
+		}
+		if held, err := localkube.Holder(dir); held == nil && err == nil {
+			_ = os.RemoveAll(dir)
+		}
+	}
 }
 
 // Start starts a control plane of the test's own, which is stopped at its end.
@@ -162,7 +183,26 @@ func Namespace(tb testing.TB) string {
 	tb.Cleanup(func() {
 		_ = client.CoreV1().Namespaces().Delete(context.Background(), created.Name, metav1.DeleteOptions{})
 	})
+	if _, err := client.CoreV1().Nodes().Get(context.Background(), "simulated-0", metav1.GetOptions{}); err == nil {
+		awaitServiceAccount(tb, client, created.Name)
+	}
 	return created.Name
+}
+
+// awaitServiceAccount waits until pods can be created in a namespace.
+func awaitServiceAccount(tb testing.TB, client kubernetes.Interface, namespace string) {
+	tb.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for {
+		_, err := client.CoreV1().ServiceAccounts(namespace).Get(context.Background(), "default", metav1.GetOptions{})
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			tb.Fatalf("kubetest: wait for the service account of the namespace %s: %v", namespace, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 // Binary returns the path of a program that holds the components, which it
