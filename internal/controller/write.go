@@ -25,28 +25,27 @@ import (
 const fieldManager = "plumb"
 
 // WriteStatus makes an Application's status the given one, by a JSON merge patch
-// of what differs from app.Status; nothing is sent where nothing does.
+// of what differs; nothing is sent where nothing does. An Application that is
+// gone, or has another of its name in its place, needs no status any more.
 func (c *Controller) WriteStatus(ctx context.Context, app *v1alpha1.Application, key engine.Key, status v1alpha1.ApplicationStatus) error {
 	g, ok := c.groups[key.Group]
 	if !ok {
 		return fmt.Errorf("write the status of Application %s: %w", key, errGroupNotServed)
 	}
-	patch, err := g.statusPatch(app, status)
+	if latest, ok := g.get(key); ok && latest.UID == app.UID && newer(latest, app) {
+		app = latest
+	}
+	err := g.edit(ctx, key, app, g.subresource, func(app *v1alpha1.Application) (map[string]any, error) {
+		return g.statusPatch(app, status)
+	})
 	if err != nil {
-		return fmt.Errorf("write the status of Application %s: %w", key, err)
-	}
-	if patch == nil {
-		return nil
-	}
-	if err := g.send(ctx, key, patch, g.subresource); err != nil {
 		return fmt.Errorf("write the status of Application %s: %w", key, err)
 	}
 	return nil
 }
 
-// statusPatch gives the merge patch, or nil where there is nothing to write. It
-// names the UID, so that it never lands on another object of the same name.
-func (g *group) statusPatch(app *v1alpha1.Application, status v1alpha1.ApplicationStatus) ([]byte, error) {
+// statusPatch gives the merge patch, or nil where there is nothing to write.
+func (g *group) statusPatch(app *v1alpha1.Application, status v1alpha1.ApplicationStatus) (map[string]any, error) {
 	if !g.subresource {
 		status.ObservedGeneration = app.Status.ObservedGeneration // not kept: see foreign.go
 	}
@@ -68,13 +67,13 @@ func (g *group) statusPatch(app *v1alpha1.Application, status v1alpha1.Applicati
 	if string(diff) == "{}" {
 		return nil, nil
 	}
-	meta := map[string]any{"uid": app.UID}
+	meta := map[string]any{}
 	if !g.subresource {
 		if err := keepForeign(meta, status); err != nil {
 			return nil, err
 		}
 	}
-	return json.Marshal(map[string]any{"metadata": meta, "status": json.RawMessage(diff)})
+	return map[string]any{"metadata": meta, "status": json.RawMessage(diff)}, nil
 }
 
 // send patches the Application, again after an error that may pass.
@@ -130,29 +129,30 @@ func transient(err error) bool {
 // keep changing.
 const editAttempts = 8
 
-// edit changes an Application as change says, on the newest version of it.
-// change returns a merge patch, or nil where there is nothing left to do.
-func (g *group) edit(ctx context.Context, key engine.Key, change func(*v1alpha1.Application) map[string]any) error {
-	app, ok := g.get(key)
-	if !ok {
-		return nil
-	}
+// edit changes an Application as change says, starting from app and then from
+// the newest version of it. change returns a merge patch, or nil where there is
+// nothing left to do. The patch names the version it was made for, so that it
+// never lands on what it was not made for, not even on another object of the
+// same name.
+func (g *group) edit(ctx context.Context, key engine.Key, app *v1alpha1.Application, status bool,
+	change func(*v1alpha1.Application) (map[string]any, error),
+) error {
 	for attempt := 0; ; attempt++ {
-		patch := change(app)
-		if patch == nil {
-			return nil
+		patch, err := change(app)
+		if patch == nil || err != nil {
+			return err
 		}
 		meta, _ := patch["metadata"].(map[string]any)
 		if meta == nil {
 			meta = map[string]any{}
 			patch["metadata"] = meta
 		}
-		meta["uid"], meta["resourceVersion"] = app.UID, app.ResourceVersion
+		meta["resourceVersion"] = app.ResourceVersion
 		body, err := json.Marshal(patch)
 		if err != nil {
 			return fmt.Errorf("encode the change: %w", err)
 		}
-		err = g.send(ctx, key, body, false)
+		err = g.send(ctx, key, body, status)
 		switch {
 		case err == nil || apierrors.IsNotFound(err):
 			return nil
@@ -166,9 +166,9 @@ func (g *group) edit(ctx context.Context, key engine.Key, change func(*v1alpha1.
 			}
 			return err
 		}
-		g.trim(app)
+		g.remember(app)
 		if app.UID != uid {
-			return nil // another object of the same name: nothing was asked of it
+			return nil // another object of the same name: it is not meant
 		}
 	}
 }
@@ -184,7 +184,7 @@ func (c *Controller) Settle(ctx context.Context, key engine.Key, operation, refr
 	if !ok {
 		return nil
 	}
-	err := g.edit(ctx, key, func(app *v1alpha1.Application) map[string]any {
+	err := g.edit(ctx, key, heard, false, func(app *v1alpha1.Application) (map[string]any, error) {
 		patch := map[string]any{}
 		if operation && app.Operation != nil && equality.Semantic.DeepEqual(app.Operation, heard.Operation) {
 			patch["operation"] = nil
@@ -199,9 +199,9 @@ func (c *Controller) Settle(ctx context.Context, key engine.Key, operation, refr
 			patch["metadata"] = map[string]any{"annotations": answered}
 		}
 		if len(patch) == 0 {
-			return nil
+			return nil, nil
 		}
-		return patch
+		return patch, nil
 	})
 	if err != nil {
 		return fmt.Errorf("settle the requests of Application %s: %w", key, err)
@@ -215,12 +215,16 @@ func (c *Controller) Release(ctx context.Context, key engine.Key) error {
 	if !ok {
 		return fmt.Errorf("release Application %s: %w", key, errGroupNotServed)
 	}
-	err := g.edit(ctx, key, func(app *v1alpha1.Application) map[string]any {
+	app, ok := g.get(key)
+	if !ok {
+		return nil
+	}
+	err := g.edit(ctx, key, app, false, func(app *v1alpha1.Application) (map[string]any, error) {
 		rest := slices.DeleteFunc(slices.Clone(app.Finalizers), ownFinalizer)
 		if len(rest) == len(app.Finalizers) || app.DeletionTimestamp == nil {
-			return nil
+			return nil, nil
 		}
-		return map[string]any{"metadata": map[string]any{"finalizers": rest}}
+		return map[string]any{"metadata": map[string]any{"finalizers": rest}}, nil
 	})
 	if err != nil {
 		return fmt.Errorf("release Application %s: %w", key, err)
