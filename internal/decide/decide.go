@@ -51,6 +51,8 @@ type Facts struct {
 	// the last of them ended.
 	Heals    int
 	HealedAt time.Time
+	// HealProblem is why the last of them failed, or empty.
+	HealProblem string
 }
 
 // Policy is when a sync starts without being asked for.
@@ -302,9 +304,13 @@ const quickHeals = 5
 
 func heal(f Facts) Decision {
 	const why = "live state has drifted"
-	if n := f.Heals - quickHeals; n > 0 {
+	n, reason := f.Heals-quickHeals, fmt.Sprintf("%s again, %d times in a row: something else writes the same fields", why, f.Heals)
+	if f.HealProblem != "" {
+		n, reason = f.Heals, "self-heal failed: "+f.HealProblem
+	}
+	if n > 0 {
 		if at := f.HealedAt.Add(f.Policy.Retry.Delay(n)); f.Now.Before(at) {
-			return BackOff{at, fmt.Sprintf("%s again, %d times in a row: something else writes the same fields", why, f.Heals)}
+			return BackOff{at, reason}
 		}
 	}
 	return Start{Scope: Heal, Why: why}

@@ -48,6 +48,9 @@ type Desired struct {
 	Fence func(ref plan.Ref, namespaced bool) error
 	// Deleting is true where the Application goes: hooks are those of a deletion.
 	Deleting bool
+	// DeletionApproved is true where deletions that ask for a confirmation
+	// (Prune=confirm, Delete=confirm) have got it.
+	DeletionApproved bool
 	// Full asks for a prediction of every change (server-side dry-run), also of
 	// creations, and for Before and After of all: for people to look at.
 	Full bool
@@ -55,6 +58,8 @@ type Desired struct {
 
 // Held is one entry of an inventory. Desired and Applied are the driver's own
 // marks (hashes) of what was declared and of what the destination then stored.
+// They are empty for what was about to be made when the inventory was written:
+// whether it was made, only the destination knows.
 type Held struct {
 	Ref              plan.Ref
 	Desired, Applied string
@@ -138,8 +143,10 @@ type Hook struct {
 	// Policies of deletion in Argo CD's words (HookSucceeded, HookFailed,
 	// BeforeHookCreation).
 	Policies []string
-	// Operation that the live object was made by, if there is one.
+	// Operation that the live object was made by, if there is one, and the phase
+	// of it.
 	Operation string
+	Phase     plan.Phase
 	// Done and Failed tell how the live object's run ended.
 	Done, Failed bool
 }

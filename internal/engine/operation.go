@@ -206,14 +206,20 @@ func (p *pass) recordBefore(ctx context.Context, op *operation, ready []plan.Ste
 		h := driver.Held{Ref: s.Change.Target()}
 		if _, found := slices.BinarySearchFunc(p.st.held, h, compareHeld); !found {
 			p.st.remember(h)
-			needed = true
+			p.st.unwritten = true
 		}
 	}
-	if !needed || op.dryRun {
+	if !needed && !p.st.unwritten || op.dryRun {
 		return nil
 	}
+	before := op.recorded
 	op.recorded = true
-	return p.write(ctx, p.status())
+	if err := p.write(ctx, p.status()); err != nil {
+		op.recorded = before
+		return err
+	}
+	p.st.unwritten = false
+	return nil
 }
 
 // apply makes steps true and takes their results.
@@ -281,8 +287,11 @@ func (p *pass) end(op *operation, ok bool, why string) {
 	p.st.running = nil
 	if op.scope == decide.Heal {
 		p.countHeal(now)
-	}
-	if !op.dryRun && (op.scope != decide.Heal || !ok) {
+		p.st.healProblem = ""
+		if !ok {
+			p.st.healProblem = message
+		}
+	} else if !op.dryRun {
 		last := &lastSync{desired: op.desired, failed: !ok, message: message, at: now}
 		if !ok {
 			last.failures = int(op.retry) + 1

@@ -111,7 +111,7 @@ func (p *pass) facts() decide.Facts {
 		Refused: p.refused, Unavailable: p.unavailable,
 		Policy: policyOf(spec.SyncPolicy), Held: len(st.held), Pending: p.pending(),
 		Requested: p.requested(),
-		Heals:     st.heals, HealedAt: st.healedAt,
+		Heals:     st.heals, HealedAt: st.healedAt, HealProblem: st.healProblem,
 	}
 	if p.deleting() {
 		f.Dependents = p.e.dependents(p.key)

@@ -29,7 +29,12 @@ type state struct {
 	// heard is the generation whose request was taken up.
 	heard    int64
 	healedAt time.Time
+	// healProblem is why the last heal failed, or empty.
+	healProblem string
 
+	// unwritten is true while the inventory holds something that is to be made and
+	// that the written one does not.
+	unwritten bool
 	// written is when the status was last written.
 	written time.Time
 }
@@ -102,6 +107,13 @@ func heldToStatus(held []driver.Held) []v1alpha1.InventoryEntry {
 // take makes the inventory what a comparison found: all that exists or is on
 // its way. What was held and is gone for good is forgotten.
 func (st *state) take(c driver.Comparison) {
+	for i := range c.Resources {
+		// What was noted before it was made, and was not made then, is not deleted:
+		// it is still to be made.
+		if r := &c.Resources[i]; r.Cause == driver.CauseDeleted && r.Held.Applied == "" {
+			r.Cause = driver.CauseMissing
+		}
+	}
 	st.comparison = c
 	held := make([]driver.Held, 0, len(c.Resources))
 	for _, r := range c.Resources {
