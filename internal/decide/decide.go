@@ -340,5 +340,8 @@ func unsettled(f Facts) string {
 	if f.Pending.Extra > 0 && !f.Policy.Prune {
 		return "out of sync: pruning is off"
 	}
+	if f.Pending.DriftDefault == 0 {
+		return "out of sync: live state has drifted, and a drift rule asks to report it only"
+	}
 	return "out of sync: live state has drifted, self-heal is off"
 }
