@@ -141,7 +141,7 @@ type Decision interface {
 }
 
 type (
-	// Idle: there is nothing to do.
+	// Idle says that there is nothing to do.
 	Idle struct{ Why string }
 	// Wait for something that will be noticed: a dependency, a dependent, a user.
 	Wait struct{ For string }
@@ -284,7 +284,7 @@ func automatic(f Facts) Decision {
 		return Idle{unsettled(f)}
 	case f.Empty && f.Held > 0 && f.Policy.Prune && !f.Policy.AllowEmpty && !drifted:
 		return Idle{fmt.Sprintf("auto-sync would delete all %d resources, because nothing is declared any more: set allowEmpty, or sync by hand with --prune", f.Held)}
-	case drifted && !(declared && !attempted):
+	case drifted && (!declared || attempted):
 		return heal(f)
 	case attempted && f.Last.Failed:
 		return repeat(f)

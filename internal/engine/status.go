@@ -117,7 +117,7 @@ func (p *pass) status() v1alpha1.ApplicationStatus {
 	if s.Health.Status != h {
 		s.Health = v1alpha1.HealthStatus{Status: h, LastTransitionTime: &now}
 	}
-	p.operationStatus(&s, now)
+	p.operationStatus(&s)
 	return s
 }
 
@@ -301,7 +301,7 @@ func few(all []string) []string {
 
 // operationStatus writes the operation that runs or has ended in this pass, and
 // the history if it succeeded.
-func (p *pass) operationStatus(s *v1alpha1.ApplicationStatus, now metav1.Time) {
+func (p *pass) operationStatus(s *v1alpha1.ApplicationStatus) {
 	if op := p.st.running; op != nil && op.recorded {
 		s.OperationState = p.operationState(op, v1alpha1.OperationRunning, op.progress())
 		return
