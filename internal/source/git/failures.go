@@ -107,7 +107,14 @@ func telling(text string) string {
 var (
 	// refusedShallow is what servers say that give no single commit, or none
 	// without its history.
-	refusedShallow = regexp.MustCompile(`(?i)not our ref|unadvertised object|does not allow request|does not support shallow|dumb http|couldn't find remote ref|could not find remote ref|no such remote ref|remote error: upload-pack: not our ref|missing necessary objects|shallow file has changed`)
+	refusedShallow = regexp.MustCompile(`(?i)unadvertised object|does not allow request|does not support shallow|dumb http|couldn't find remote ref|could not find remote ref|no such remote ref|missing necessary objects|shallow file has changed`)
+	// absent is what a server says that has no such commit at all.
+	absent = regexp.MustCompile(`(?i)upload-pack: not our ref`)
 	// broken is what git says of a damaged mirror.
 	broken = regexp.MustCompile(`(?i)corrupt|bad object|object file .* is empty|is empty$|unable to read (tree|[0-9a-f]{40})|could not parse object|invalid object|packfile .* (cannot|does not)|not a git repository: '/|bad (config|signature|tree)|garbage|inflate:|unresolved deltas|did not send all necessary objects|fatal: bad|missing blob|missing tree|reference broken|unable to resolve reference`)
 )
+
+func notThere(repo string, cred source.Credentials, id string) error {
+	return &source.Error{Reason: source.ReasonRevisionNotFound, Repo: cred.Mask(repo), Message: "commit " + id +
+		" is not in the repository: it may have been removed by a force-push or never been pushed"}
+}

@@ -38,7 +38,7 @@ func (t *tree) smudge(name string, pointer []byte) ([]byte, error) {
 		return nil, err
 	}
 	defer a.close()
-	a.set("remote.origin.url", t.repo.url)
+	a.set("remote.origin.url", t.from.url)
 	out, err := t.source.runner.run(t.source.ctx, call{
 		gitDir: t.repo.mirror.dir, args: []string{"lfs", "smudge"}, access: a,
 		stdin: bytes.NewReader(pointer), timeout: t.source.opts.Timeout, maxOut: limit,

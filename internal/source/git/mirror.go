@@ -205,14 +205,16 @@ func (m *mirror) fetchOne(ctx context.Context, a *access, w *want) error {
 		}
 		err = m.fetchShallow(ctx, a, []*want{w})
 	}
+	if err != nil && absent.MatchString(err.Error()) {
+		return notThere(m.repo, a.cred, w.id)
+	}
 	if err != nil && refusedShallow.MatchString(err.Error()) {
 		if full := m.fetchAll(ctx, a, w.remote.url); full != nil {
 			return full
 		}
 		err = m.adopt(ctx, w.id)
 		if err != nil {
-			return &source.Error{Reason: source.ReasonRevisionNotFound, Repo: a.cred.Mask(m.repo), Message: fmt.Sprintf(
-				"commit %s is not in the repository: it may have been removed by a force-push or never been pushed", w.id)}
+			return notThere(m.repo, a.cred, w.id)
 		}
 	}
 	return err

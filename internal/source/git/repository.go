@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -16,7 +17,9 @@ import (
 // advertised to each of the credentials it was asked with.
 type repository struct {
 	source *Source
-	url    string
+	url    string        // as written
+	wire   string        // what git is given: without a password in it
+	inURL  *url.Userinfo // the user and password that were in it
 	mirror *mirror
 	ctx    context.Context
 	stop   context.CancelFunc
@@ -36,8 +39,9 @@ const maxViews = 16
 func newRepository(s *Source, repoURL string) *repository {
 	ctx, stop := context.WithCancel(s.ctx)
 	dir := s.mirrorDir(repoURL)
+	wire, inURL := withoutPassword(repoURL)
 	return &repository{
-		source: s, url: repoURL, ctx: ctx, stop: stop,
+		source: s, url: repoURL, wire: wire, inURL: inURL, ctx: ctx, stop: stop,
 		kick:  make(chan struct{}, 1),
 		views: map[string]*view{},
 		mirror: &mirror{
@@ -49,8 +53,27 @@ func newRepository(s *Source, repoURL string) *repository {
 	}
 }
 
+// withoutPassword takes a password out of a URL, so that it reaches git by
+// another way than its arguments.
+func withoutPassword(repoURL string) (string, *url.Userinfo) {
+	u, err := url.Parse(repoURL)
+	if err != nil || u.User == nil || u.Scheme != "https" && u.Scheme != "http" {
+		return repoURL, nil
+	}
+	if _, ok := u.User.Password(); !ok {
+		return repoURL, nil
+	}
+	user := u.User
+	u.User = nil
+	return u.String(), user
+}
+
 // view gives what the repository shows to certain credentials.
 func (r *repository) view(cred source.Credentials) *view {
+	if r.inURL != nil && cred.Password == "" && cred.BearerToken == "" {
+		cred.Username = r.inURL.Username()
+		cred.Password, _ = r.inURL.Password()
+	}
 	key := cred.Fingerprint()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -92,7 +115,7 @@ func (r *repository) effectiveURL(ctx context.Context) (string, error) {
 	if known != "" {
 		return known, nil
 	}
-	out, err := r.source.runner.run(ctx, call{args: []string{"ls-remote", "--get-url", "--", r.url}, timeout: r.source.opts.Timeout})
+	out, err := r.source.runner.run(ctx, call{args: []string{"ls-remote", "--get-url", "--", r.wire}, timeout: r.source.opts.Timeout})
 	if err != nil {
 		return "", err
 	}
@@ -223,7 +246,7 @@ type pending struct {
 func (v *view) remote() remote {
 	v.repo.mu.Lock()
 	defer v.repo.mu.Unlock()
-	return remote{url: v.repo.url, effective: v.repo.effective, cred: v.cred, key: v.key, tmp: v.repo.source.tmp}
+	return remote{url: v.repo.wire, effective: v.repo.effective, cred: v.cred, key: v.key, tmp: v.repo.source.tmp}
 }
 
 // fresh gives what was last seen, if it need not be asked for.
@@ -385,7 +408,7 @@ func (v *view) lsRemote(effective string) (*refs, error) {
 	defer a.close()
 	v.repo.source.lists.Add(1)
 	out, err := v.repo.source.runner.run(v.repo.ctx, call{
-		args: []string{"ls-remote", "--quiet", "--symref", "--", v.repo.url}, access: a,
+		args: []string{"ls-remote", "--quiet", "--symref", "--", v.repo.wire}, access: a,
 		timeout: v.repo.source.opts.Timeout, maxOut: 96 << 20,
 	})
 	if err != nil {

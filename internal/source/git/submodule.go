@@ -54,7 +54,7 @@ func (t *tree) openSubmodule(p place) (*tree, error) {
 	ctx, cancel := context.WithTimeout(t.source.ctx, 3*t.source.opts.Timeout)
 	defer cancel()
 	cred := t.from.cred
-	if !sameHost(t.repo.url, written) {
+	if !sameHost(t.from.url, written) {
 		cred = source.Credentials{}
 	}
 	if own := t.source.opts.CredentialsFor(written); own != (source.Credentials{}) {
@@ -98,7 +98,7 @@ func (t *tree) submoduleURL(at string) (string, error) {
 	if !ok {
 		return "", errors.New(".gitmodules does not say where it comes from")
 	}
-	return resolveSubmodule(t.repo.url, t.from.effective, written)
+	return resolveSubmodule(t.from.url, t.from.effective, written)
 }
 
 // moduleURL finds the URL of the section whose path it is, in what git config
