@@ -59,7 +59,10 @@ type Options struct {
 	// CredentialsChanged is told of repositories whose credentials changed, by
 	// the URLs that Applications use. May be nil.
 	CredentialsChanged func(repo string)
-	Log                *slog.Logger
+	// SettingsChanged is told of the content of Argo CD's ConfigMap argocd-cm,
+	// also of the first. May be nil.
+	SettingsChanged func(data map[string]string)
+	Log             *slog.Logger
 }
 
 // Controller mirrors the control plane's objects and writes their status.
@@ -67,6 +70,7 @@ type Controller struct {
 	log      *slog.Logger
 	clusters Clusters
 	renewed  func(repo string)
+	settled  func(data map[string]string)
 	groups   map[string]*group
 	secrets  []*mirror.Mirror[*corev1.Secret]
 	settings []*mirror.Mirror[*corev1.ConfigMap]
@@ -105,8 +109,11 @@ func New(o Options) (*Controller, error) {
 	if o.CredentialsChanged == nil {
 		o.CredentialsChanged = func(string) {}
 	}
+	if o.SettingsChanged == nil {
+		o.SettingsChanged = func(map[string]string) {}
+	}
 	c := &Controller{
-		log: o.Log, clusters: o.Clusters, renewed: o.CredentialsChanged,
+		log: o.Log, clusters: o.Clusters, renewed: o.CredentialsChanged, settled: o.SettingsChanged,
 		groups: map[string]*group{}, repos: newRepositories(), compiled: newCompiledProjects(),
 	}
 	namespaces := []string{SystemNamespace}

@@ -22,6 +22,7 @@ const (
 	settingsLabel = "app.kubernetes.io/part-of"
 	settingsPart  = "argocd"
 
+	settingsMap   = "argocd-cm"
 	knownHostsMap = "argocd-ssh-known-hosts-cm"
 	knownHostsKey = "ssh_known_hosts"
 	tlsCertsMap   = "argocd-tls-certs-cm"
@@ -241,6 +242,10 @@ func (c *Controller) settingsChanged(old, now *corev1.ConfigMap) {
 	var data map[string]string
 	if now != nil {
 		data = now.Data
+	}
+	if named.Name == settingsMap {
+		c.settled(data)
+		return
 	}
 	c.repos.mu.Lock()
 	switch named.Name {

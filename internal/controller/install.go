@@ -69,7 +69,7 @@ func Install(ctx context.Context, config *rest.Config, argoObjects bool, log *sl
 			names = append(names, name)
 		}
 	}
-	if err := makeNamespaces(ctx, config, namespaces); err != nil {
+	if err := EnsureNamespaces(ctx, config, namespaces...); err != nil {
 		return Installed{}, err
 	}
 	return installed, awaitEstablished(ctx, client, names)
@@ -165,7 +165,8 @@ func established(crd *unstructured.Unstructured) bool {
 	return false
 }
 
-func makeNamespaces(ctx context.Context, config *rest.Config, names []string) error {
+// EnsureNamespaces makes the namespaces that are not there.
+func EnsureNamespaces(ctx context.Context, config *rest.Config, names ...string) error {
 	client, err := typedcorev1.NewForConfig(config)
 	if err != nil {
 		return fmt.Errorf("make a client for namespaces: %w", err)

@@ -30,6 +30,9 @@ type Options struct {
 	// Config reaches the control plane, which is also the destination
 	// https://kubernetes.default.svc.
 	Config *rest.Config
+	// Local, where it is set, is what destinations of the control plane are
+	// reached with instead of Config.
+	Local *rest.Config
 	// Namespaces that cluster Secrets are read from.
 	Namespaces []string
 	// AllowExec lets a cluster Secret name a program that gives credentials. The
@@ -83,7 +86,10 @@ func New(o Options) (*Fleet, error) {
 	if o.Changed == nil {
 		o.Changed = func(string) {}
 	}
-	f := &Fleet{options: o, local: rest.CopyConfig(o.Config), bySecret: map[string]cluster{}}
+	if o.Local == nil {
+		o.Local = o.Config
+	}
+	f := &Fleet{options: o, local: rest.CopyConfig(o.Local), bySecret: map[string]cluster{}}
 	f.known.Store(newRegistry(nil))
 	scheme := runtime.NewScheme()
 	if err := corev1.AddToScheme(scheme); err != nil {

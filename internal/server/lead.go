@@ -1,0 +1,149 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/rest"
+
+	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/controller"
+	"github.com/plumb-dev/plumb/internal/driver"
+	"github.com/plumb-dev/plumb/internal/driver/kube"
+	"github.com/plumb-dev/plumb/internal/driver/kube/assess"
+	"github.com/plumb-dev/plumb/internal/engine"
+	"github.com/plumb-dev/plumb/internal/fleet"
+	"github.com/plumb-dev/plumb/internal/health"
+	"github.com/plumb-dev/plumb/internal/render"
+)
+
+// parts are what works while this server leads.
+type parts struct {
+	controller *controller.Controller
+	fleet      *fleet.Fleet
+	driver     *kube.Driver
+	engine     *engine.Engine
+	assessor   atomic.Pointer[assess.Assessor]
+	sources    engine.Sources
+}
+
+// lead does the work until ctx is done.
+func (s *Server) lead(ctx context.Context) error {
+	installed, err := controller.Install(ctx, s.counted(), s.ArgoObjects, s.Log)
+	if err != nil {
+		return err
+	}
+	mark, err := installation(ctx, s.counted())
+	if err != nil {
+		return err
+	}
+	p, err := s.connect(installed, mark)
+	if err != nil {
+		return err
+	}
+	defer p.driver.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if err := p.fleet.Start(ctx); err != nil {
+		return err
+	}
+	if err := p.controller.Start(ctx, p.engine); err != nil {
+		return err
+	}
+	s.leading.Store(p)
+	defer s.leading.Store(nil)
+	s.Log.Info("holding Applications true", "applications", len(p.controller.Keys()), "clusters", p.fleet.Len()+1)
+	if err := p.engine.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("run the engine: %w", err)
+	}
+	return nil
+}
+
+// counted is the control plane's configuration with its requests counted.
+func (s *Server) counted() *rest.Config {
+	config := rest.CopyConfig(s.RESTConfig)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return s.metrics.count(targetControlPlane, next)
+	})
+	return config
+}
+
+// connect makes the parts and joins them.
+func (s *Server) connect(installed controller.Installed, mark mark) (*parts, error) {
+	p := &parts{sources: engine.Sources{Git: s.git}}
+	p.assessor.Store(assess.New())
+	namespaces := []string{controller.SystemNamespace}
+	if installed.Argo {
+		namespaces = append(namespaces, controller.ArgoNamespace)
+	}
+	var err error
+	p.fleet, err = fleet.New(fleet.Options{
+		Config: s.counted(), Local: s.RESTConfig, Namespaces: namespaces, AllowExec: s.AllowExec, Log: s.Log,
+		Changed: func(server string) { p.clusterChanged(server) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.controller, err = controller.New(controller.Options{
+		Config: s.counted(), Installed: installed, Clusters: p.fleet, Log: s.Log,
+		CredentialsChanged: p.refresh,
+		SettingsChanged: func(data map[string]string) {
+			p.assessor.Store(assess.New(assess.WithOverrides(data)))
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.driver = kube.New(kube.Options{
+		Clusters: p.fleet, Key: mark.key, Installation: mark.id, Log: s.Log, UserAgent: s.RESTConfig.UserAgent,
+		Assess: func(obj *unstructured.Unstructured) health.Health { return p.assessor.Load().Health(obj) },
+		OwnerExists: func(owner driver.Owner) bool {
+			key, ok := engine.KeyOf(owner)
+			if !ok {
+				return false
+			}
+			_, ok = p.controller.Get(key)
+			return ok
+		},
+		Requests: func(_, verb string) { s.metrics.request(targetDestination, verb) },
+	})
+	p.engine = engine.New(engine.Options{
+		Applications: p.controller, Projects: p.controller, Destinations: p.fleet,
+		Credentials: p.controller, Events: p.controller, Sources: p.sources,
+		Renderer: s.metrics.renderer(renderer()),
+		Drivers:  map[string]driver.Driver{render.KubeDriver: p.driver},
+		Workers:  s.Workers, Log: s.Log, Observer: s.metrics,
+	})
+	return p, nil
+}
+
+// refresh has the sources ask a repository again.
+func (p *parts) refresh(repo string) {
+	if s := p.sources.Git; s != nil {
+		s.Refresh(repo)
+	}
+	if s := p.sources.Helm; s != nil {
+		s.Refresh(repo)
+	}
+	if s := p.sources.OCI; s != nil {
+		s.Refresh(repo)
+	}
+}
+
+// forgetter is a driver that keeps connections to destinations.
+type forgetter interface{ ForgetServer(server string) }
+
+// clusterChanged makes the parts notice another way to reach a cluster.
+func (p *parts) clusterChanged(server string) {
+	if f, ok := any(p.driver).(forgetter); ok {
+		f.ForgetServer(server)
+	}
+	p.controller.EnqueueWhere(func(_ engine.Key, app *v1alpha1.Application) bool {
+		resolved, _, err := p.fleet.Server(app.Spec.Destination)
+		return err != nil || resolved == server
+	})
+}

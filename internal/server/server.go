@@ -1,0 +1,151 @@
+// Package server is where Plumb's parts become one program: it installs the API
+// on a control plane, elects a leader, connects sources, renderers, driver,
+// engine and controller, and serves health, metrics and the webhook. It knows
+// every part and does none of their work.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/plumb-dev/plumb/internal/source/git"
+)
+
+// DefaultListen is where health, metrics and the webhook are served.
+const DefaultListen = "127.0.0.1:8780"
+
+// Options of a server. Only RESTConfig and DataDir are needed.
+type Options struct {
+	// RESTConfig reaches the control plane.
+	RESTConfig *rest.Config
+	// DataDir keeps what can be had again: mirrors of repositories.
+	DataDir string
+	// ArgoObjects takes over argoproj.io Applications where Argo CD has defined
+	// them.
+	ArgoObjects bool
+	// LeaderElect lets one of several servers work and the others wait.
+	LeaderElect bool
+	// Workers is how many Applications are worked on at once (20).
+	Workers int
+	// Listen is the address of the HTTP endpoints; "off" for none, empty for
+	// DefaultListen or, where that is taken, any free port.
+	Listen string
+	// Pprof serves /debug/pprof, on a loopback address only.
+	Pprof bool
+	// WebhookSecret is what a webhook's sender must know. Empty: nothing.
+	WebhookSecret []byte
+	// PollInterval of repositories that are not on this machine (3 minutes).
+	PollInterval time.Duration
+	// AllowExec lets cluster Secrets name programs that give credentials.
+	AllowExec bool
+	Log       *slog.Logger
+}
+
+// AddressFile is the file in the data directory that holds the address of the
+// HTTP endpoints.
+const AddressFile = "server.address"
+
+// Server is a running server.
+type Server struct {
+	Options
+	metrics *metrics
+	git     *git.Source
+	// leading are the parts that work, while this server is the leader.
+	leading atomic.Pointer[parts]
+}
+
+// Run serves until ctx is done. It returns nil then, after all work has ended.
+func Run(ctx context.Context, o Options) error {
+	s, err := newServer(o)
+	if err != nil {
+		return err
+	}
+	defer s.git.Close()
+	tuneMemory()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	listener, err := s.listen()
+	if err != nil {
+		return err
+	}
+	if listener != nil {
+		stop := s.serve(listener, cancel)
+		defer stop()
+	}
+	go s.returnMemory(ctx)
+	err = s.elect(ctx)
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func newServer(o Options) (*Server, error) {
+	if o.RESTConfig == nil || o.DataDir == "" {
+		return nil, errors.New("start the server: it needs a control plane and a data directory")
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	config := rest.CopyConfig(o.RESTConfig)
+	// The API server's own priority and fairness is the limit, not the client.
+	config.QPS, config.Burst = -1, -1
+	if config.UserAgent == "" {
+		config.UserAgent = "plumb"
+	}
+	o.RESTConfig = config
+	if err := os.MkdirAll(o.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("create the data directory: %w", err)
+	}
+	s := &Server{Options: o}
+	var err error
+	s.git, err = git.New(git.Options{
+		CacheDir: filepath.Join(o.DataDir, "git"), PollInterval: o.PollInterval,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("prepare the Git source: %w", err)
+	}
+	s.metrics = newMetrics(s)
+	return s, nil
+}
+
+// listen opens the HTTP address, or nothing where it is off.
+func (s *Server) listen() (net.Listener, error) {
+	if s.Listen == "off" {
+		return nil, nil
+	}
+	address := s.Listen
+	if address == "" {
+		address = DefaultListen
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil && s.Listen == "" {
+		l, err = net.Listen("tcp", "127.0.0.1:0")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen for HTTP on %s: %w", address, err)
+	}
+	if s.Pprof && !l.Addr().(*net.TCPAddr).IP.IsLoopback() {
+		l.Close()
+		return nil, fmt.Errorf("profiles are served on loopback addresses only, and %s is none: leave out --pprof, or listen on 127.0.0.1", address)
+	}
+	file := filepath.Join(s.DataDir, AddressFile)
+	if err := os.WriteFile(file, []byte(l.Addr().String()+"\n"), 0o600); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("write the address of the HTTP endpoints: %w", err)
+	}
+	s.Log.Info("serving HTTP", "address", l.Addr().String())
+	return l, nil
+}
