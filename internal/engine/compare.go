@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/driver"
@@ -148,6 +149,7 @@ func (p *pass) compare(ctx context.Context) {
 	}
 	p.st.driver = d
 	p.want = desiredOf(p.app, p.target, p.fence, p.cluster, bundle, p.st.held)
+	p.want.DeletionApproved = p.approved()
 	c, err := d.Compare(ctx, p.want)
 	if err != nil {
 		p.unavailable = err.Error()
@@ -158,6 +160,25 @@ func (p *pass) compare(ctx context.Context) {
 	}
 	p.st.take(c)
 	p.compared = true
+}
+
+// approved tells whether somebody has confirmed deletions since they were asked
+// for: an old confirmation does not hold for new deletions.
+func (p *pass) approved() bool {
+	value, _ := v1alpha1.Lookup(p.app.Annotations, v1alpha1.NameDeletionApproved)
+	at, err := time.Parse(time.RFC3339, value)
+	if err != nil {
+		return false
+	}
+	switch {
+	case p.deleting():
+		return !at.Before(p.app.DeletionTimestamp.Time)
+	case p.st.running != nil:
+		return !at.Before(p.st.running.started.Truncate(time.Second))
+	case p.st.last != nil:
+		return !at.Before(p.st.last.at.Truncate(time.Second))
+	}
+	return false
 }
 
 // fail sorts an error into what the user has to mend and what may mend itself.

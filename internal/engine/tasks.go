@@ -89,7 +89,7 @@ func (p *pass) taskOfHook(op *operation, t plan.Task, r *driver.Resource) (plan.
 		t.State = plan.Done
 	case recorded == v1alpha1.OperationFailed:
 		t.State, t.Why = plan.Failed, "hook failed"
-	case h.Operation != op.id || recorded == "":
+	case h.Operation != op.id || h.Phase != t.Phase || recorded == "":
 		t.State = plan.Pending
 	case h.Failed:
 		t.State, t.Why = plan.Failed, orDefault(r.Health.Message, "hook failed")

@@ -203,7 +203,7 @@ func (c *comparer) predict(r *driver.Resource, looked string) bool {
 func (c *comparer) hook(r driver.Resource, h *driver.Hook, declared map[string]any, live *object) {
 	r.Hook, r.Sync = h, driver.Synced
 	if live != nil && live.hook != nil {
-		h.Operation, h.Done, h.Failed = live.hook.operation, live.hook.done, live.hook.failed
+		h.Operation, h.Phase, h.Done, h.Failed = live.hook.operation, live.hook.phase, live.hook.done, live.hook.failed
 	}
 	c.out.Resources = append(c.out.Resources, r)
 	if r.Problem != nil {
