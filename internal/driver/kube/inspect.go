@@ -31,7 +31,7 @@ type inspection struct {
 // since.
 func (c *comparison) look(ctx context.Context, v *verdict) error {
 	it := v.declared
-	key := it.desired + "|" + it.ruling.key() + "|" + string(v.resource.Cause)
+	key := it.desired + "|" + it.ruling.key() + "|" + c.bundle.rules.id + "|" + string(v.resource.Cause)
 	if v.record != nil {
 		key += "|" + v.record.uid + "|" + v.record.projection + "|" + v.record.ruling + "|" + string(v.record.owner)
 	}
@@ -130,10 +130,8 @@ func (c *comparison) refused(err error, it *declared, live map[string]any, body 
 	switch reason := out.problem.Reason; {
 	case reason == ReasonImmutable && it.options.force && live != nil:
 		declared := c.asDeclared(it)
-		before := deepCopy(live)
-		c.present(it, before, nil)
 		return &inspection{change: plan.Replace{Resource: it.ref,
-			Before: plan.State{Hash: c.driver.hash.of(marshal(live)), Object: before},
+			Before: c.state(it, nil, deepCopy(live)),
 			After:  plan.State{Hash: it.desired, Object: declared}, Reason: out.problem.Message}}, nil
 	case live == nil && (reason == ReasonNamespaceMissing && c.bundle.namespaces[it.ref.Namespace] ||
 		reason == ReasonUnknownKind && (it.coming || it.options.skipMissing)):
@@ -163,7 +161,7 @@ func (c *comparison) difference(v *verdict, live, after map[string]any) *inspect
 	if !unmarked && !replaced && applied != "" && hash.projection(live, skipAfter) == hash.projection(after, skipAfter) {
 		return &inspection{applied: applied}
 	}
-	beforeHash, afterHash := hash.of(marshal(live)), hash.projection(after, skipAfter)
+	beforeHash, afterHash := hash.projection(live, skipAfter), hash.projection(after, skipAfter)
 	before, then := deepCopy(live), after
 	skip.remove(before)
 	skipAfter.remove(then)
@@ -187,10 +185,9 @@ func (c *comparison) difference(v *verdict, live, after map[string]any) *inspect
 
 // state is a predicted object, fit to be shown.
 func (c *comparison) state(it *declared, before, after map[string]any) plan.State {
-	s := plan.State{Hash: c.driver.hash.of(marshal(after))}
-	tracking.remove(after)
+	present(after)
+	s := plan.State{Hash: c.driver.hash.of(marshal(after)), Object: after}
 	c.present(it, before, after)
-	s.Object = after
 	return s
 }
 

@@ -66,7 +66,7 @@ func (a *applier) recreate(ctx context.Context, it *declared, body []byte, o pat
 		return nil, false, err
 	}
 	if err == nil {
-		if err := a.expel(ctx, it, live, metav1.DeletePropagationForeground); err != nil {
+		if err := a.expel(ctx, it, live, propagationOf("", it.ref)); err != nil {
 			return nil, false, err
 		}
 	}
@@ -180,7 +180,7 @@ func (a *applier) deletable(ctx context.Context, ref plan.Ref) (*declared, *kind
 // deleteOurs deletes exactly the object that was looked at: it must still be
 // the same, unchanged, and carry the owner's mark.
 func (a *applier) deleteOurs(ctx context.Context, it *declared, k *kindCache, n name, r *record) error {
-	propagation := propagationOf(r.options(a.bundle.app).propagation)
+	propagation := propagationOf(r.options(a.bundle.app).propagation, it.ref)
 	uid, version := types.UID(r.uid), r.version
 	for try := 0; ; try++ {
 		o := metav1.DeleteOptions{PropagationPolicy: &propagation, Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version}}
@@ -210,12 +210,15 @@ func (a *applier) deleteOurs(ctx context.Context, it *declared, k *kindCache, n 
 	}
 }
 
-func propagationOf(s string) metav1.DeletionPropagation {
-	switch s {
-	case "background":
-		return metav1.DeletePropagationBackground
-	case "orphan":
+// propagationOf is foreground, as it is for Argo CD, unless something else is
+// asked for or nothing can depend on the object anyway.
+func propagationOf(s string, ref plan.Ref) metav1.DeletionPropagation {
+	switch {
+	case s == "foreground":
+	case s == "orphan":
 		return metav1.DeletePropagationOrphan
+	case s == "background" || tierOf(ref) == tierConfig:
+		return metav1.DeletePropagationBackground
 	}
 	return metav1.DeletePropagationForeground
 }
