@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -10,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	yamlv3 "go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/plumb-dev/plumb/internal/render"
@@ -130,9 +133,13 @@ type manifest struct {
 	file string
 	line int
 	obj  *unstructured.Unstructured
+	// text knows where the object's fields are written; nil where it was not
+	// asked for or can't be known.
+	text *yamlv3.Node
 }
 
-// objects gives the objects of a file, those in lists one by one.
+// objects gives the objects of a file, those in lists one by one. A strict
+// reading accepts no key twice, and knows the fields' lines.
 func (t manifestText) objects(strict bool) ([]manifest, error) {
 	docs, err := render.ParseYAML(t.file, t.data, render.Parsing{
 		LastKeyWins: !strict, Limits: render.Limits{FileBytes: maxManifest, TotalBytes: maxManifest},
@@ -140,8 +147,12 @@ func (t manifestText) objects(strict bool) ([]manifest, error) {
 	if err != nil {
 		return nil, err
 	}
+	var texts []*yamlv3.Node
+	if strict {
+		texts = t.documents(len(docs))
+	}
 	var out []manifest
-	for _, d := range docs {
+	for i, d := range docs {
 		if d.Value == nil {
 			continue
 		}
@@ -149,7 +160,11 @@ func (t manifestText) objects(strict bool) ([]manifest, error) {
 		if !ok {
 			return out, render.Errorf(t.file, d.Line, "this is no Kubernetes object: it is a %s, not a mapping with apiVersion and kind", wordFor(d.Value))
 		}
-		found, err := t.flatten(m, d.Line)
+		var text *yamlv3.Node
+		if texts != nil {
+			text = texts[i]
+		}
+		found, err := t.flatten(m, text, d.Line)
 		if err != nil {
 			return out, err
 		}
@@ -158,7 +173,34 @@ func (t manifestText) objects(strict bool) ([]manifest, error) {
 	return out, nil
 }
 
-func (t manifestText) flatten(m map[string]any, line int) ([]manifest, error) {
+// documents gives the text of each document that holds anything, or nil where
+// it is not clear which is which.
+func (t manifestText) documents(want int) []*yamlv3.Node {
+	decoder := yamlv3.NewDecoder(bytes.NewReader(t.data))
+	var out []*yamlv3.Node
+	for {
+		var doc yamlv3.Node
+		err := decoder.Decode(&doc)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil
+		}
+		if len(doc.Content) == 1 && doc.Content[0].ShortTag() != "!!null" {
+			out = append(out, doc.Content[0])
+		}
+	}
+	if len(out) != want {
+		return nil
+	}
+	return out
+}
+
+func (t manifestText) flatten(m map[string]any, text *yamlv3.Node, line int) ([]manifest, error) {
+	if text != nil {
+		line = text.Line
+	}
 	version, _ := m["apiVersion"].(string)
 	kind, _ := m["kind"].(string)
 	items, hasItems := m["items"].([]any)
@@ -169,7 +211,7 @@ func (t manifestText) flatten(m map[string]any, line int) ([]manifest, error) {
 			if !ok {
 				return out, render.Errorf(t.file, line, "items[%d] of the %s is no Kubernetes object", i, kind)
 			}
-			found, err := t.flatten(child, line)
+			found, err := t.flatten(child, itemAt(valueAt(text, "items"), i), line)
 			if err != nil {
 				return out, err
 			}
@@ -187,7 +229,42 @@ func (t manifestText) flatten(m map[string]any, line int) ([]manifest, error) {
 	if len(missing) > 0 {
 		return nil, render.Errorf(t.file, line, "this is no Kubernetes object: it has no %s", strings.Join(missing, " and no "))
 	}
-	return []manifest{{t.file, line, &unstructured.Unstructured{Object: m}}}, nil
+	return []manifest{{t.file, line, &unstructured.Unstructured{Object: m}, text}}, nil
+}
+
+// keyAt gives the text of a mapping's key and value, or nil.
+func keyAt(n *yamlv3.Node, key string) (k, v *yamlv3.Node) {
+	n = resolved(n)
+	if n == nil || n.Kind != yamlv3.MappingNode {
+		return nil, nil
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i], n.Content[i+1]
+		}
+	}
+	return nil, nil
+}
+
+func valueAt(n *yamlv3.Node, key string) *yamlv3.Node {
+	_, v := keyAt(n, key)
+	return v
+}
+
+func itemAt(n *yamlv3.Node, i int) *yamlv3.Node {
+	n = resolved(n)
+	if n == nil || n.Kind != yamlv3.SequenceNode || i < 0 || i >= len(n.Content) {
+		return nil
+	}
+	return n.Content[i]
+}
+
+// resolved gives what an alias stands for.
+func resolved(n *yamlv3.Node) *yamlv3.Node {
+	if n != nil && n.Kind == yamlv3.AliasNode {
+		return n.Alias
+	}
+	return n
 }
 
 func wordFor(v any) string {
