@@ -138,7 +138,7 @@ func (v *validation) sum() {
 		}
 	}
 	slices.SortStableFunc(v.Findings, func(a, b finding) int {
-		return cmp.Or(cmp.Compare(order[a.File], order[b.File]), cmp.Compare(a.Line, b.Line))
+		return cmp.Or(cmp.Compare(order[a.File], order[b.File]), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Field, b.Field))
 	})
 }
 
