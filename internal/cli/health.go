@@ -60,6 +60,7 @@ func newHealthCommand(streams Streams) *cobra.Command {
 				return err
 			}
 			texts, errs := files.read(cmd, streams.In, args)
+			errs = append(errs, assessor.Problems()...)
 			found := []objectHealth{}
 			for _, t := range texts {
 				objects, err := t.objects(false)

@@ -63,6 +63,9 @@ func New(options ...Option) *Assessor {
 	return a
 }
 
+// Problems says what of the overrides could not be read and is not used.
+func (a *Assessor) Problems() []error { return a.overrides.problems }
+
 // Health assesses one live object. The object is not changed.
 func (a *Assessor) Health(obj *unstructured.Unstructured) health.Health {
 	h, _ := a.Check(obj)

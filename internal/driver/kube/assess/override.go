@@ -1,6 +1,8 @@
 package assess
 
 import (
+	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +17,7 @@ const customizationsKey = "resource.customizations"
 type overrides struct {
 	exact    map[string]*script
 	patterns []pattern // sorted by key, so that the choice is always the same
+	problems []error
 }
 
 type pattern struct {
@@ -29,20 +32,27 @@ type override struct {
 	OpenLibs bool   `json:"health.lua.useOpenLibs"`
 }
 
-// parseOverrides reads argocd-cm. What can't be read there is left out: one
-// broken entry must not take the health of everything away.
+// parseOverrides reads argocd-cm. What can't be read there is a problem and left
+// out: one broken entry must not take the health of everything away.
 func parseOverrides(data map[string]string) overrides {
 	found := map[string]override{}
+	var problems []error
 	if text := data[customizationsKey]; text != "" {
-		_ = yaml.Unmarshal([]byte(text), &found)
+		if err := yaml.Unmarshal([]byte(text), &found); err != nil {
+			problems = append(problems, fmt.Errorf("argocd-cm: %s: %w", customizationsKey, err))
+		}
 	}
-	for k, v := range data {
-		parts := strings.SplitN(k, ".", 4)
+	if found == nil { // "null" is nothing
+		found = map[string]override{}
+	}
+	for _, k := range slices.Sorted(maps.Keys(data)) {
+		v, parts := data[k], strings.SplitN(k, ".", 4)
 		if len(parts) < 4 || parts[0]+"."+parts[1] != customizationsKey {
 			continue
 		}
 		name, ok := overrideKey(parts[3])
 		if !ok {
+			problems = append(problems, fmt.Errorf("argocd-cm: %s: the key must end with <group>_<Kind> or <Kind>", k))
 			continue
 		}
 		o := found[name]
@@ -50,16 +60,21 @@ func parseOverrides(data map[string]string) overrides {
 		case "health":
 			o.Health = v
 		case "useOpenLibs":
-			o.OpenLibs, _ = strconv.ParseBool(v)
+			open, err := strconv.ParseBool(v)
+			if err != nil {
+				problems = append(problems, fmt.Errorf("argocd-cm: %s: must be true or false", k))
+			}
+			o.OpenLibs = open
 		}
 		found[name] = o
 	}
-	return compileOverrides(found)
+	return compileOverrides(found, problems)
 }
 
-func compileOverrides(found map[string]override) overrides {
-	out := overrides{exact: make(map[string]*script, len(found))}
-	for name, o := range found {
+func compileOverrides(found map[string]override, problems []error) overrides {
+	out := overrides{exact: make(map[string]*script, len(found)), problems: problems}
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		o := found[name]
 		if o.Health == "" {
 			continue
 		}
@@ -68,11 +83,13 @@ func compileOverrides(found map[string]override) overrides {
 		if !strings.ContainsAny(name, `*?[{\`) {
 			continue
 		}
-		if g, err := glob.Compile(name); err == nil {
-			out.patterns = append(out.patterns, pattern{name, g, s})
+		g, err := glob.Compile(name)
+		if err != nil {
+			out.problems = append(out.problems, fmt.Errorf("argocd-cm: %s: the wildcard can't be read: %w", name, err))
+			continue
 		}
+		out.patterns = append(out.patterns, pattern{name, g, s})
 	}
-	slices.SortFunc(out.patterns, func(a, b pattern) int { return strings.Compare(a.key, b.key) })
 	return out
 }
 

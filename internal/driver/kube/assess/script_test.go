@@ -60,6 +60,30 @@ func TestOverrides(t *testing.T) {
 	}
 }
 
+func TestBrokenOverrides(t *testing.T) {
+	a := New(WithOverrides(map[string]string{
+		"resource.customizations":                                "a: [",
+		healthKey + "a_b_c":                                      "return {}",
+		healthKey + "example.org_Widget":                         `return {status = "Degraded"}`,
+		healthKey + "[_Widget":                                   "return {}",
+		"resource.customizations.useOpenLibs.example.org_Widget": "perhaps",
+		"resource.compareoptions":                                "other settings do not matter",
+	}))
+	if got := a.Problems(); len(got) != 4 {
+		t.Errorf("got %d problems: %v", len(got), got)
+	}
+	if got := a.Health(widget()); got.Status != health.Degraded {
+		t.Errorf("what can be read is used: %v", got)
+	}
+}
+
+func TestNoOverrides(t *testing.T) {
+	a := New(WithOverrides(map[string]string{"resource.customizations": "null", healthKey + "example.org_Widget": `return {status = "Missing"}`}))
+	if got := a.Health(widget()); got.Status != health.Missing {
+		t.Errorf("got %v", got)
+	}
+}
+
 func TestSandbox(t *testing.T) {
 	cases := map[string]struct{ reason, script, message string }{
 		"endless":     {"time is bounded", `while true do end`, "context deadline exceeded"},
