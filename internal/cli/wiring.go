@@ -2,20 +2,29 @@ package cli
 
 import (
 	"context"
-	"errors"
 
 	"github.com/plumb-dev/plumb/internal/render"
+	"github.com/plumb-dev/plumb/internal/render/helm"
 	"github.com/plumb-dev/plumb/internal/render/kustomize"
 	"github.com/plumb-dev/plumb/internal/render/yaml"
+	"github.com/plumb-dev/plumb/internal/server"
 )
 
 // renderers are the tools that need no control plane.
 func renderers() render.Tools {
-	return render.Tools{Directory: yaml.Renderer{}, Kustomize: kustomize.Renderer{}}
+	return render.Tools{Directory: yaml.Renderer{}, Kustomize: kustomize.Renderer{}, Helm: helm.Renderer{}}
 }
 
 // newPreviewer gives what previews Applications with the user's own rights.
 // What it gives last must be called at the end.
-func (c commandline) newPreviewer(context.Context) (previewer, func(), error) {
-	return nil, nil, errors.New("previews are not wired yet")
+func (c commandline) newPreviewer(ctx context.Context) (previewer, func(), error) {
+	dir, err := serverDataDir()
+	if err != nil {
+		return nil, nil, err
+	}
+	p, end, err := server.NewPreviewer(ctx, c.connection.config, dir, nil)
+	if err != nil {
+		return nil, nil, c.connection.explain(err)
+	}
+	return p, end, nil
 }
