@@ -129,13 +129,16 @@ func patchSource(src v1alpha1.ApplicationSource, file string, data []byte, limit
 	if string(patch) == "null" {
 		return src, nil
 	}
+	if patch[0] != '{' {
+		return src, Errorf(file, 1, "parameter overrides are a map of source options")
+	}
 	doc, err := json.Marshal(src)
 	if err != nil {
 		return src, At(file, 0, err)
 	}
 	merged, err := jsonpatch.MergePatch(doc, patch)
 	if err != nil {
-		return src, Errorf(file, 1, "parameter overrides are a map of source options: %w", err)
+		return src, At(file, 1, err)
 	}
 	var out v1alpha1.ApplicationSource
 	if err := json.Unmarshal(merged, &out); err != nil {

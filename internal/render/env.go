@@ -44,11 +44,19 @@ func (e Env) value(name string) string {
 	case "ARGOCD_APP_SOURCE_TARGET_REVISION":
 		return src.TargetRevision
 	case "KUBE_VERSION":
+		e.noteDestination()
 		return strings.TrimPrefix(e.req.KubeVersion, "v")
 	case "KUBE_API_VERSIONS":
+		e.noteDestination()
 		return strings.Join(e.req.APIVersions, ",")
 	}
 	return ""
+}
+
+func (e Env) noteDestination() {
+	if t, ok := e.req.Input.Tree.(interface{ noteDestination() }); ok {
+		t.noteDestination()
+	}
 }
 
 func short(revision string, n int) string { return revision[:min(n, len(revision))] }

@@ -233,13 +233,35 @@ func (t *Tree) ReadLink(name string) (string, error) {
 func (t *Tree) Revision() string { return t.revision }
 
 // ID is the digest of the content at a path, following links; empty where
-// there is nothing.
+// there is nothing. What links below a directory lead to counts as well.
 func (t *Tree) ID(name string) string {
 	n, err := t.find("id", name, true)
 	if err != nil {
 		return ""
 	}
-	return n.id
+	targets := t.targets(name, n, nil)
+	if len(targets) == 0 {
+		return n.id
+	}
+	sum := sha256.Sum256([]byte(strings.Join(targets, "\n")))
+	return n.id + "-" + hex.EncodeToString(sum[:8])
+}
+
+func (t *Tree) targets(at string, dir *node, into []string) []string {
+	for _, c := range dir.sorted() {
+		name := path.Join(at, c.name)
+		switch {
+		case c.children != nil:
+			into = t.targets(name, c, into)
+		case c.target != "":
+			if to, err := t.find("id", name, true); err == nil {
+				into = append(into, to.id)
+			} else {
+				into = append(into, "")
+			}
+		}
+	}
+	return into
 }
 
 func (n *node) entries() []fs.DirEntry {

@@ -1,0 +1,282 @@
+package render
+
+import (
+	"container/list"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"runtime/debug"
+	"sort"
+	"strings"
+	"sync"
+
+	"github.com/plumb-dev/plumb/api/v1alpha1"
+)
+
+// maxVariants bounds the bundles kept for one Application at one content of
+// its own directory: they differ by what lies outside of it.
+const maxVariants = 4
+
+// Cache keeps bundles by what they were rendered from: the parameters, the
+// identity of the source's own directory, and everything outside of it that
+// the rendering looked at, also where there was nothing. A commit that changes
+// none of these renders nothing. It is safe for concurrent use; the bundles it
+// gives are shared and must not be changed.
+type Cache struct {
+	limit int64
+
+	mu      sync.Mutex
+	bytes   int64
+	entries map[string][]*entry
+	recent  *list.List // of *entry, the latest used first
+	flights map[string]*flight
+	stats   CacheStats
+}
+
+// CacheStats counts what a cache did.
+type CacheStats struct {
+	// Renderings are those that were really done, Hits those that were not.
+	Renderings, Hits uint64
+	Entries          int
+	Bytes            int64
+}
+
+// entry is one kept bundle.
+type entry struct {
+	key    string
+	bundle Bundle
+	trace  *trace
+	// revision and destination are set where the bundle depends on them.
+	revision    string
+	destination string
+	// checked is the content that the trace was last found to hold for.
+	checked string
+	size    int64
+	element *list.Element
+}
+
+// flight is a rendering that several wait for.
+type flight struct {
+	done   chan struct{}
+	bundle Bundle
+	err    error
+}
+
+// NewCache keeps at most about limitBytes.
+func NewCache(limitBytes int64) *Cache {
+	return &Cache{limit: limitBytes, entries: map[string][]*entry{}, recent: list.New(), flights: map[string]*flight{}}
+}
+
+// Stats gives the counts so far.
+func (c *Cache) Stats() CacheStats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.stats
+	s.Bytes, s.Entries = c.bytes, c.recent.Len()
+	return s
+}
+
+// Renderings is the number of bundles that were really rendered.
+func (c *Cache) Renderings() uint64 { return c.Stats().Renderings }
+
+// Lookup gives the bundle if it is known without rendering.
+func (c *Cache) Lookup(req Request) (Bundle, bool) {
+	key, err := keyOf(&req)
+	if err != nil {
+		return Bundle{}, false
+	}
+	return c.lookup(key, &req)
+}
+
+func (c *Cache) lookup(key string, req *Request) (Bundle, bool) {
+	at := contentOf(req)
+	c.mu.Lock()
+	candidates := append([]*entry(nil), c.entries[key]...)
+	c.mu.Unlock()
+	for _, e := range candidates {
+		if (e.revision != "" && e.revision != req.Input.Tree.Revision()) || (e.destination != "" && e.destination != destinationOf(req)) {
+			continue
+		}
+		c.mu.Lock()
+		known := e.checked == at
+		c.mu.Unlock()
+		// Looking at the trees may take a while, so it is done unlocked.
+		if !known && !e.trace.holds(req) {
+			continue
+		}
+		c.mu.Lock()
+		e.checked = at
+		if e.element != nil {
+			c.recent.MoveToFront(e.element)
+		}
+		c.stats.Hits++
+		c.mu.Unlock()
+		return e.bundle, true
+	}
+	return Bundle{}, false
+}
+
+// Render gives the bundle, rendered by with if it is not known. The second
+// result says whether this call rendered. Equal requests at one time share one
+// rendering, which goes on as long as its own limits allow even if its first
+// caller gives up.
+func (c *Cache) Render(ctx context.Context, req Request, with Renderer) (Bundle, bool, error) {
+	key, err := keyOf(&req)
+	if err != nil {
+		return Bundle{}, false, err
+	}
+	if b, ok := c.lookup(key, &req); ok {
+		return b, false, nil
+	}
+	f, mine := c.fly(ctx, key, req, with)
+	select {
+	case <-f.done:
+		return f.bundle, mine, f.err
+	case <-ctx.Done():
+		return Bundle{}, mine, context.Cause(ctx)
+	}
+}
+
+// fly joins a rendering on its way, or starts one.
+func (c *Cache) fly(ctx context.Context, key string, req Request, with Renderer) (*flight, bool) {
+	name := key + "\n" + contentOf(&req) + "\n" + destinationOf(&req)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f, ok := c.flights[name]; ok {
+		return f, false
+	}
+	f := &flight{done: make(chan struct{})}
+	c.flights[name] = f
+	c.stats.Renderings++
+	go func() {
+		t := newTrace()
+		f.bundle, f.err = rendered(context.WithoutCancel(ctx), t.wrap(req), with)
+		if f.err == nil {
+			c.keep(key, &req, f.bundle, t)
+		}
+		c.mu.Lock()
+		delete(c.flights, name)
+		c.mu.Unlock()
+		close(f.done)
+	}()
+	return f, true
+}
+
+func rendered(ctx context.Context, req Request, with Renderer) (b Bundle, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			b, err = Bundle{}, &PanicError{Value: p, Stack: debug.Stack()}
+		}
+	}()
+	return with.Render(ctx, req)
+}
+
+func (c *Cache) keep(key string, req *Request, b Bundle, t *trace) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := &entry{key: key, bundle: b, trace: &trace{looks: t.looks}, checked: contentOf(req)}
+	if t.revision {
+		e.revision = req.Input.Tree.Revision()
+	}
+	if t.destination || b.SourceType == string(v1alpha1.ApplicationSourceTypeHelm) {
+		e.destination = destinationOf(req)
+	}
+	e.size = sizeOf(e)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e.size > c.limit {
+		return
+	}
+	list := append([]*entry{e}, c.entries[key]...)
+	e.element = c.recent.PushFront(e)
+	c.entries[key] = list
+	c.bytes += e.size
+	if len(list) > maxVariants {
+		c.drop(list[maxVariants])
+	}
+	for c.bytes > c.limit {
+		c.drop(c.recent.Back().Value.(*entry))
+	}
+}
+
+// drop forgets an entry. The cache is locked.
+func (c *Cache) drop(e *entry) {
+	c.recent.Remove(e.element)
+	e.element = nil
+	c.bytes -= e.size
+	list := c.entries[e.key]
+	kept := make([]*entry, 0, len(list))
+	for _, other := range list {
+		if other != e {
+			kept = append(kept, other)
+		}
+	}
+	if len(kept) == 0 {
+		delete(c.entries, e.key)
+		return
+	}
+	c.entries[e.key] = kept
+}
+
+// sizeOf estimates what an entry holds in memory.
+func sizeOf(e *entry) int64 {
+	n := int64(512 + len(e.key))
+	for _, o := range e.bundle.Objects {
+		n += int64(len(o.JSON)+len(o.Hash)+len(o.File)) + 200
+	}
+	for l, v := range e.trace.looks {
+		n += int64(len(l.path)+len(v)) + 100
+	}
+	return n
+}
+
+// keyOf hashes the parameters, and the identity of the source's directory.
+// What of the destination matters is compared for itself, since only charts
+// see it.
+func keyOf(req *Request) (string, error) {
+	if req.Input.Tree == nil {
+		return "", fmt.Errorf("request has no tree")
+	}
+	refs := make(map[string]string, len(req.Refs))
+	for name, in := range req.Refs {
+		refs[name] = in.Source.RepoURL + "\n" + in.Source.Chart + "\n" + in.Path
+	}
+	p := Clean(req.Input.Path)
+	text, err := json.Marshal(struct {
+		App, Namespace, Project, Path, Own string
+		Source                             v1alpha1.ApplicationSource
+		Refs                               map[string]string
+		Limits                             Limits
+		Charts, Remotes                    bool
+	}{
+		req.AppName, req.Namespace, req.Project, p, req.Input.Tree.ID(p),
+		req.Input.Source, refs, req.Limits.OrDefault(), req.Charts != nil, req.Remotes != nil,
+	})
+	if err != nil {
+		return "", fmt.Errorf("hash parameters: %w", err)
+	}
+	return hashText(string(text)), nil
+}
+
+func hashText(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
+}
+
+// contentOf names the revisions of all trees.
+func contentOf(req *Request) string {
+	parts := []string{req.Input.Tree.Revision()}
+	for name, in := range req.Refs {
+		if in.Tree != nil {
+			parts = append(parts, name+"="+in.Tree.Revision())
+		}
+	}
+	sort.Strings(parts[1:])
+	return strings.Join(parts, " ")
+}
+
+func destinationOf(req *Request) string {
+	return hashText(req.KubeVersion + "\n" + strings.Join(req.APIVersions, "\n"))
+}
