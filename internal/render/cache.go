@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"runtime/debug"
 	"sort"
 	"strings"
@@ -91,7 +92,7 @@ func (c *Cache) Lookup(req Request) (Bundle, bool) {
 }
 
 func (c *Cache) lookup(key string, req *Request) (Bundle, bool) {
-	at := contentOf(req)
+	at := revisionsOf(req)
 	c.mu.Lock()
 	candidates := append([]*entry(nil), c.entries[key]...)
 	c.mu.Unlock()
@@ -100,7 +101,7 @@ func (c *Cache) lookup(key string, req *Request) (Bundle, bool) {
 			continue
 		}
 		c.mu.Lock()
-		known := e.checked == at
+		known := at != "" && e.checked == at
 		c.mu.Unlock()
 		// Looking at the trees may take a while, so it is done unlocked.
 		if !known && !e.trace.holds(req) {
@@ -139,9 +140,27 @@ func (c *Cache) Render(ctx context.Context, req Request, with Renderer) (Bundle,
 	}
 }
 
+// Over gives a renderer that renders with another one what the cache does not
+// know.
+func (c *Cache) Over(with Renderer) Renderer { return cached{c, with} }
+
+type cached struct {
+	cache *Cache
+	with  Renderer
+}
+
+func (c cached) Render(ctx context.Context, req Request) (Bundle, error) {
+	b, _, err := c.cache.Render(ctx, req, c.with)
+	return b, err
+}
+
 // fly joins a rendering on its way, or starts one.
 func (c *Cache) fly(ctx context.Context, key string, req Request, with Renderer) (*flight, bool) {
-	name := key + "\n" + contentOf(&req) + "\n" + destinationOf(&req)
+	content := revisionsOf(&req)
+	if content == "" {
+		content = treesOf(&req)
+	}
+	name := key + "\n" + content + "\n" + destinationOf(&req)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if f, ok := c.flights[name]; ok {
@@ -176,7 +195,7 @@ func rendered(ctx context.Context, req Request, with Renderer) (b Bundle, err er
 func (c *Cache) keep(key string, req *Request, b Bundle, t *trace) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	e := &entry{key: key, bundle: b, trace: &trace{looks: t.looks}, checked: contentOf(req)}
+	e := &entry{key: key, bundle: b, trace: &trace{looks: t.looks}, checked: revisionsOf(req)}
 	if t.revision {
 		e.revision = req.Input.Tree.Revision()
 	}
@@ -265,13 +284,35 @@ func hashText(s string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// contentOf names the revisions of all trees.
-func contentOf(req *Request) string {
+var digest = regexp.MustCompile(`^(sha256:)?[0-9a-f]{40,64}$`)
+
+// revisionsOf names the content of all trees by their revisions. It is empty
+// where one of these does not stand for its content, as that of a local
+// directory.
+func revisionsOf(req *Request) string {
 	parts := []string{req.Input.Tree.Revision()}
 	for name, in := range req.Refs {
 		if in.Tree != nil {
 			parts = append(parts, name+"="+in.Tree.Revision())
 		}
+	}
+	for _, p := range parts {
+		if _, r, ok := strings.Cut(p, "="); ok {
+			p = r
+		}
+		if !digest.MatchString(p) {
+			return ""
+		}
+	}
+	sort.Strings(parts[1:])
+	return strings.Join(parts, " ")
+}
+
+// treesOf names the trees themselves, for as long as they are in use.
+func treesOf(req *Request) string {
+	parts := []string{fmt.Sprintf("%p", req.Input.Tree)}
+	for name, in := range req.Refs {
+		parts = append(parts, fmt.Sprintf("%s=%p", name, in.Tree))
 	}
 	sort.Strings(parts[1:])
 	return strings.Join(parts, " ")

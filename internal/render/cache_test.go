@@ -174,3 +174,15 @@ func TestCacheIsBounded(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// TestCacheOfALocalDirectory says that a revision that is no digest is not
+// taken for one.
+func TestCacheOfALocalDirectory(t *testing.T) {
+	c, r := NewCache(1<<20), &reader{do: func(r Request) { _, _ = r.Input.Tree.ReadFile("base/x") }}
+	for i, want := range []uint64{1, 2} {
+		tree := memtree.At("local", map[string]string{"a/x": "1", "base/x": fmt.Sprint(i)})
+		if _, err := c.Over(r).Render(t.Context(), Request{Input: Input{Tree: tree, Path: "a"}}); err != nil || c.Renderings() != want {
+			t.Errorf("%d renderings, want %d (%v)", c.Renderings(), want, err)
+		}
+	}
+}
