@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,6 +31,7 @@ type cluster struct {
 	moved    func(driver.Owner)
 	log      *slog.Logger
 	ctx      context.Context
+	stop     context.CancelFunc
 	wg       *sync.WaitGroup
 
 	mu      sync.Mutex
@@ -42,17 +45,20 @@ type cluster struct {
 
 func (d *Driver) newCluster(server string, config *rest.Config) (*cluster, error) {
 	c := &cluster{
-		server: server, options: &d.options, config: config, claims: &d.claims, moved: d.moved, log: d.options.Log, ctx: d.ctx, wg: &d.wg,
+		server: server, options: &d.options, config: config, claims: &d.claims, moved: d.moved, log: d.options.Log, wg: &d.wg,
 		clients: map[string]*client{}, caches: map[schema.GroupVersionKind]*kindCache{},
 		namespaces: map[string]bool{}, hopeful: map[driver.Owner]struct{}{},
 		recorder: &recorder{hash: d.hash, assess: d.options.Assess, rules: d.rulesOf},
 	}
+	c.ctx, c.stop = context.WithCancel(d.ctx)
 	own, err := c.client("")
 	if err != nil {
+		c.stop()
 		return nil, err
 	}
 	c.own = own
 	if c.dynamic, err = dynamic.NewForConfigAndClient(own.config, own.http); err != nil {
+		c.stop()
 		return nil, err
 	}
 	c.discover = &discoverer{client: own}
@@ -112,6 +118,19 @@ func (c *cluster) leave(user driver.Owner, keep map[*kindCache]map[string]struct
 			delete(c.caches, gvk)
 		}
 	}
+}
+
+// users are the owners that hold something on the destination.
+func (c *cluster) users() []driver.Owner {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := map[driver.Owner]struct{}{}
+	for _, k := range c.caches {
+		k.mu.RLock()
+		maps.Copy(all, k.users)
+		k.mu.RUnlock()
+	}
+	return slices.Collect(maps.Keys(all))
 }
 
 // hope notes whether an owner waits for a kind to be defined.

@@ -115,6 +115,22 @@ func (d *Driver) Forget(owner driver.Owner) {
 	}
 }
 
+// ForgetServer drops what is kept of a destination, because the way to reach it
+// has changed or it is no more. Those who hold something there look again.
+func (d *Driver) ForgetServer(server string) {
+	d.mu.Lock()
+	c := d.clusters[server]
+	delete(d.clusters, server)
+	d.mu.Unlock()
+	if c == nil {
+		return
+	}
+	c.stop()
+	for _, o := range c.users() {
+		d.moved(o)
+	}
+}
+
 // Capabilities of a destination.
 func (d *Driver) Capabilities(ctx context.Context, t driver.Target) (driver.Capabilities, error) {
 	c, err := d.cluster(t.Server)
