@@ -122,6 +122,9 @@ func (b *build) edit(k *types.Kustomization) error {
 	if err := applyOptions(k, b.opts, render.BuildEnv(b.req), b.componentExists); err != nil {
 		return err
 	}
+	if err := k.CheckEmpty(); err != nil {
+		return errors.New("the kustomization is empty")
+	}
 	if !b.wantsOrigins {
 		k.BuildMetadata = append(k.BuildMetadata, types.OriginAnnotations)
 	}
