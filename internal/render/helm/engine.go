@@ -192,21 +192,14 @@ func (e *engine) tpl(parent *template.Template) func(string, any) (string, error
 		t.Funcs(template.FuncMap{"include": e.include(t), includeName: e.include(t), "tpl": e.tpl(t)})
 		t = t.New(parent.Name())
 		if err := e.parse(t, text); err != nil {
-			return "", fmt.Errorf("cannot parse template %q: %w", short(text), err)
+			return "", fmt.Errorf("cannot parse the text given to tpl: %w", err)
 		}
 		w := e.writer()
 		if err := t.Execute(w, data); err != nil {
-			return "", fmt.Errorf("error during tpl function execution for %q: %w", short(text), err)
+			return "", fmt.Errorf("error during tpl function execution: %w", err)
 		}
 		return strings.ReplaceAll(w.String(), "<no value>", ""), nil
 	}
-}
-
-func short(s string) string {
-	if len(s) > 200 {
-		return s[:200] + "…"
-	}
-	return s
 }
 
 var (
