@@ -151,7 +151,7 @@ func registerCluster(ctx context.Context, client kubernetes.Interface, name stri
 // startEngine runs plumb server as one more supervised process.
 func (s *local) startEngine(ctx context.Context, program string, o upOptions) error {
 	k := &connection{kubeconfig: s.main.Kubeconfig()}
-	arguments := append([]string{"server", "--kubeconfig", s.main.Kubeconfig()}, o.serverFlags...)
+	arguments := append([]string{"server", "--kubeconfig", s.main.Kubeconfig(), "--data-dir", filepath.Join(o.dataDir, "engine")}, o.serverFlags...)
 	return s.main.Supervisor().Start(ctx, localkube.Process{
 		Name: engineProcess, Path: program, Args: arguments,
 		Ready: func(ctx context.Context) error {

@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
@@ -62,12 +63,16 @@ type Options struct {
 	// SettingsChanged is told of the content of Argo CD's ConfigMap argocd-cm,
 	// also of the first. May be nil.
 	SettingsChanged func(data map[string]string)
-	Log             *slog.Logger
+	// Lenient goes on without credentials where the API server refuses to show
+	// Secrets and settings: for looking with a user's own rights.
+	Lenient bool
+	Log     *slog.Logger
 }
 
 // Controller mirrors the control plane's objects and writes their status.
 type Controller struct {
 	log      *slog.Logger
+	lenient  bool
 	clusters Clusters
 	renewed  func(repo string)
 	settled  func(data map[string]string)
@@ -113,7 +118,7 @@ func New(o Options) (*Controller, error) {
 		o.SettingsChanged = func(map[string]string) {}
 	}
 	c := &Controller{
-		log: o.Log, clusters: o.Clusters, renewed: o.CredentialsChanged, settled: o.SettingsChanged,
+		log: o.Log, lenient: o.Lenient, clusters: o.Clusters, renewed: o.CredentialsChanged, settled: o.SettingsChanged,
 		groups: map[string]*group{}, repos: newRepositories(), compiled: newCompiledProjects(),
 	}
 	namespaces := []string{SystemNamespace}
@@ -190,25 +195,28 @@ func (c *Controller) addSecrets(o Options, namespaces []string) error {
 // known, and has given all Applications to the sink by then.
 func (c *Controller) Start(ctx context.Context, sink Sink) error {
 	c.sink = sink
-	var waits []<-chan struct{}
+	var required, optional []func(context.Context) error
 	for _, g := range c.groups {
 		go g.apps.Run(ctx)
 		go g.projects.Run(ctx)
-		waits = append(waits, g.apps.Synced(), g.projects.Synced())
+		required = append(required, g.apps.Await, g.projects.Await)
 	}
 	for _, s := range c.secrets {
 		go s.Run(ctx)
-		waits = append(waits, s.Synced())
+		optional = append(optional, s.Await)
 	}
 	for _, s := range c.settings {
 		go s.Run(ctx)
-		waits = append(waits, s.Synced())
+		optional = append(optional, s.Await)
 	}
-	for _, synced := range waits {
-		select {
-		case <-synced:
-		case <-ctx.Done():
-			return fmt.Errorf("read the control plane's objects: %w", context.Cause(ctx))
+	for _, await := range required {
+		if err := await(ctx); err != nil {
+			return err
+		}
+	}
+	for _, await := range optional {
+		if err := await(ctx); err != nil && !(c.lenient && apierrors.IsForbidden(err)) {
+			return err
 		}
 	}
 	go c.recorder.run(ctx)

@@ -75,6 +75,12 @@ func Install(ctx context.Context, config *rest.Config, argoObjects bool, log *sl
 	return installed, awaitEstablished(ctx, client, names)
 }
 
+// Served finds out which API groups serve Applications, without changing
+// anything. Those that another program has defined count.
+func Served(ctx context.Context, client dynamic.Interface) (Installed, error) {
+	return survey(ctx, client, true)
+}
+
 // survey finds out whose argoproj.io Applications are.
 func survey(ctx context.Context, client dynamic.Interface, argoObjects bool) (Installed, error) {
 	name := v1alpha1.ApplicationResource + "." + v1alpha1.ArgoGroup

@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 
@@ -41,6 +42,9 @@ type Options struct {
 	// Changed is told of the servers whose registration has changed, or begun, or
 	// ended. It is called in order and must not block. May be nil.
 	Changed func(server string)
+	// Lenient goes on with the control plane alone where the API server refuses
+	// to show Secrets: for looking with a user's own rights.
+	Lenient bool
 	Log     *slog.Logger
 }
 
@@ -116,10 +120,8 @@ func (f *Fleet) Start(ctx context.Context) error {
 		go m.Run(ctx)
 	}
 	for _, m := range f.mirrors {
-		select {
-		case <-m.Synced():
-		case <-ctx.Done():
-			return fmt.Errorf("read the cluster Secrets: %w", context.Cause(ctx))
+		if err := m.Await(ctx); err != nil && !(f.options.Lenient && apierrors.IsForbidden(err)) {
+			return fmt.Errorf("find the registered clusters: %w", err)
 		}
 	}
 	f.live.Store(true)

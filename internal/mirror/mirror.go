@@ -10,13 +10,16 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 )
@@ -59,6 +62,7 @@ type Mirror[T Object] struct {
 	mu    sync.RWMutex
 	items map[cache.ObjectName]T
 
+	problem atomic.Pointer[error]
 	// telling keeps Changed calls in the order of the changes.
 	telling sync.Mutex
 }
@@ -80,12 +84,71 @@ func (m *Mirror[T]) Run(ctx context.Context) {
 	lw := cache.NewFilteredListWatchFromClient(o.Client, o.Resource, o.Namespace, func(l *metav1.ListOptions) {
 		l.LabelSelector, l.FieldSelector = o.LabelSelector, o.FieldSelector
 	})
+	list, watching := lw.ListWithContextFunc, lw.WatchFuncWithContext
+	lw.ListWithContextFunc = func(ctx context.Context, l metav1.ListOptions) (runtime.Object, error) {
+		found, err := list(ctx, l)
+		m.note(ctx, err)
+		return found, err
+	}
+	lw.WatchFuncWithContext = func(ctx context.Context, l metav1.ListOptions) (watch.Interface, error) {
+		w, err := watching(ctx, l)
+		m.note(ctx, err)
+		return w, err
+	}
 	r := cache.NewReflectorWithOptions(lw, o.Example, (*store[T])(m), cache.ReflectorOptions{
 		Name: "plumb " + o.Resource,
 		// The default grows to a minute: too long after the API server is back.
 		Backoff: &wait.Backoff{Duration: 200 * time.Millisecond, Factor: 1.6, Jitter: 0.3, Steps: 6, Cap: 2 * time.Second},
 	})
 	r.RunWithContext(ctx)
+}
+
+// note keeps how the last request went, and logs what is new about it.
+func (m *Mirror[T]) note(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	was := m.Problem()
+	m.problem.Store(&err)
+	switch {
+	case err != nil && (was == nil || was.Error() != err.Error()):
+		m.options.Log.Warn("cannot watch", "resource", m.options.Resource, "namespace", m.options.Namespace, "error", err)
+	case err == nil && was != nil:
+		m.options.Log.Info("watching again", "resource", m.options.Resource, "namespace", m.options.Namespace)
+	}
+}
+
+// Problem is why the last request to the API server failed, or nil.
+func (m *Mirror[T]) Problem() error {
+	if err := m.problem.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// settlePeriod is how often Await looks whether there is no use in waiting.
+const settlePeriod = 100 * time.Millisecond
+
+// Await waits until the mirror has held all objects. It gives up where the API
+// server refuses to show them.
+func (m *Mirror[T]) Await(ctx context.Context) error {
+	tick := time.NewTicker(settlePeriod)
+	defer tick.Stop()
+	for {
+		select {
+		case <-m.synced:
+			return nil
+		case <-ctx.Done():
+			if err := m.Problem(); err != nil {
+				return fmt.Errorf("read %s: %w", m.options.Resource, err)
+			}
+			return fmt.Errorf("read %s: %w", m.options.Resource, context.Cause(ctx))
+		case <-tick.C:
+		}
+		if err := m.Problem(); apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || apierrors.IsNotFound(err) {
+			return fmt.Errorf("read %s: %w", m.options.Resource, err)
+		}
+	}
 }
 
 // Synced is closed once the mirror has held all objects.

@@ -82,14 +82,14 @@ func (s *Server) connect(installed controller.Installed, mark mark) (*parts, err
 	}
 	var err error
 	p.fleet, err = fleet.New(fleet.Options{
-		Config: s.counted(), Local: s.RESTConfig, Namespaces: namespaces, AllowExec: s.AllowExec, Log: s.Log,
+		Config: s.counted(), Local: s.RESTConfig, Namespaces: namespaces, AllowExec: s.AllowExec, Lenient: s.lenient, Log: s.Log,
 		Changed: func(server string) { p.clusterChanged(server) },
 	})
 	if err != nil {
 		return nil, err
 	}
 	p.controller, err = controller.New(controller.Options{
-		Config: s.counted(), Installed: installed, Clusters: p.fleet, Log: s.Log,
+		Config: s.counted(), Installed: installed, Clusters: p.fleet, Lenient: s.lenient, Log: s.Log,
 		CredentialsChanged: p.refresh,
 		SettingsChanged: func(data map[string]string) {
 			p.assessor.Store(assess.New(assess.WithOverrides(data)))

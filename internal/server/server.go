@@ -58,6 +58,8 @@ const AddressFile = "server.address"
 type Server struct {
 	Options
 	metrics *metrics
+	// lenient parts look with a user's own rights.
+	lenient bool
 	git     *git.Source
 	// leading are the parts that work, while this server is the leader.
 	leading atomic.Pointer[parts]
@@ -99,13 +101,7 @@ func newServer(o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	config := rest.CopyConfig(o.RESTConfig)
-	// The API server's own priority and fairness is the limit, not the client.
-	config.QPS, config.Burst = -1, -1
-	if config.UserAgent == "" {
-		config.UserAgent = "plumb"
-	}
-	o.RESTConfig = config
+	o.RESTConfig = unlimited(o.RESTConfig)
 	if err := os.MkdirAll(o.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("create the data directory: %w", err)
 	}
@@ -119,6 +115,17 @@ func newServer(o Options) (*Server, error) {
 	}
 	s.metrics = newMetrics(s)
 	return s, nil
+}
+
+// unlimited is a configuration without a limit of the client's own: the API
+// server's priority and fairness is the limit.
+func unlimited(config *rest.Config) *rest.Config {
+	config = rest.CopyConfig(config)
+	config.QPS, config.Burst = -1, -1
+	if config.UserAgent == "" {
+		config.UserAgent = "plumb"
+	}
+	return config
 }
 
 // listen opens the HTTP address, or nothing where it is off.

@@ -90,16 +90,18 @@ func unpack(r io.Reader, top bool, limits Limits) (*content, error) {
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		if err != nil {
-			if bounded.N <= 0 {
-				return nil, fmt.Errorf("archive: unpacks to more than %d bytes", limits.TotalBytes)
-			}
-			return nil, fmt.Errorf("archive: %w", err)
-		}
-		if entries >= limits.Entries {
+		if err == nil && entries >= limits.Entries {
 			return nil, fmt.Errorf("archive: over %d entries", limits.Entries)
 		}
-		if err := c.add(header, reader, top, limits); err != nil {
+		if err != nil {
+			err = fmt.Errorf("archive: %w", err)
+		} else {
+			err = c.add(header, reader, top, limits)
+		}
+		if err != nil && bounded.N <= 0 {
+			return nil, fmt.Errorf("archive: unpacks to more than %d bytes", limits.TotalBytes)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

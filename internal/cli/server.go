@@ -1,0 +1,152 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+
+	"github.com/plumb-dev/plumb/internal/server"
+)
+
+const serverLong = `Runs Plumb's engine against an existing Kubernetes cluster: installs or upgrades
+the definitions of Applications and AppProjects, and then holds Applications true
+to Git until it is stopped. Several servers may run: one works, the others stand
+by and take over.
+
+Without --kubeconfig it uses KUBECONFIG, ~/.kube/config, or, in a pod, the pod's
+own service account.
+
+Where Argo CD has defined argoproj.io Applications, they are left alone unless
+--argocd-objects is given; stop Argo CD's application controller first.
+
+On --listen it answers /healthz, /readyz, /metrics and POST /api/webhook. The
+latter has repositories looked at again: it takes push payloads of GitHub,
+GitLab, Gitea, Gogs, Bitbucket and Azure DevOps, {"repo": "URL"}, or ?repo=URL.`
+
+// serverFlags are the flags of plumb server.
+type serverFlags struct {
+	kubeconfig, context, dataDir string
+	webhookSecret                string
+	logFormat, logLevel          string
+	options                      server.Options
+}
+
+func newServerCommand(streams Streams) *cobra.Command {
+	var f serverFlags
+	cmd := &cobra.Command{
+		Use:               "server",
+		Aliases:           []string{"controller", "serve"},
+		Short:             "Run the engine against an existing cluster",
+		Long:              serverLong,
+		Example:           "  plumb server --kubeconfig ~/.kube/config",
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return f.run(cmd.Context(), streams.Err)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig `FILE` of the control plane")
+	flags.StringVar(&f.context, "context", "", "`NAME` of the context in the kubeconfig")
+	flags.StringVar(&f.dataDir, "data-dir", "", "`DIR` for mirrors of repositories; it may be lost (default: plumb in the user's cache directory)")
+	flags.BoolVar(&f.options.ArgoObjects, "argocd-objects", false, "hold argoproj.io Applications also where Argo CD has defined them")
+	flags.BoolVar(&f.options.LeaderElect, "leader-elect", true, "let one of several servers work and the others stand by")
+	flags.StringVar(&f.options.Listen, "listen", "", "`ADDRESS` for HTTP, or \"off\" (default: "+server.DefaultListen+", or a free port)")
+	flags.IntVar(&f.options.Workers, "workers", 20, "how many Applications are worked on at once")
+	flags.DurationVar(&f.options.PollInterval, "poll-interval", 3*time.Minute, "how often repositories that cannot be watched are asked for new commits")
+	flags.StringVar(&f.webhookSecret, "webhook-secret-file", "", "`FILE` with the secret that senders of webhooks must know")
+	flags.BoolVar(&f.options.AllowExec, "allow-exec-credentials", false, "let cluster Secrets name programs that give credentials")
+	flags.BoolVar(&f.options.Pprof, "pprof", false, "serve profiles on /debug/pprof, on a loopback address only")
+	flags.StringVar(&f.logFormat, "log-format", "text", "`FORMAT` of the log: text or json")
+	flags.StringVar(&f.logLevel, "log-level", "info", "least `LEVEL` to log: debug, info, warn or error")
+	_ = cmd.MarkFlagFilename("kubeconfig")
+	_ = cmd.MarkFlagDirname("data-dir")
+	_ = cmd.MarkFlagFilename("webhook-secret-file")
+	return cmd
+}
+
+func (f *serverFlags) run(ctx context.Context, logs io.Writer) error {
+	log, err := newLog(logs, f.logFormat, f.logLevel)
+	if err != nil {
+		return err
+	}
+	klog.SetSlogLogger(log) // what client-go logs
+	f.options.Log = log
+	if f.options.RESTConfig, err = serverConfig(f.kubeconfig, f.context); err != nil {
+		return err
+	}
+	if f.options.DataDir = f.dataDir; f.dataDir == "" {
+		if f.options.DataDir, err = serverDataDir(); err != nil {
+			return err
+		}
+	}
+	if f.options.Workers < 1 {
+		return fmt.Errorf("--workers is %d: it must be at least 1", f.options.Workers)
+	}
+	if f.webhookSecret != "" {
+		secret, err := os.ReadFile(f.webhookSecret)
+		if err != nil {
+			return fmt.Errorf("read the webhook's secret: %w", err)
+		}
+		if f.options.WebhookSecret = bytes.TrimSpace(secret); len(f.options.WebhookSecret) == 0 {
+			return fmt.Errorf("the webhook's secret in %s is empty", f.webhookSecret)
+		}
+	}
+	return server.Run(ctx, f.options)
+}
+
+// serverConfig finds the control plane: a kubeconfig, or the cluster that the
+// server runs in.
+func serverConfig(file, context string) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = file
+	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: context})
+	config, err := loader.ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, errors.New("there is no cluster to run against: name a kubeconfig with --kubeconfig, or start a local control plane with `plumb up`")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the kubeconfig: %w", err)
+	}
+	return config, nil
+}
+
+// serverDataDir is where mirrors go if nobody says where.
+func serverDataDir() (string, error) {
+	dir, err := os.UserCacheDir()
+	if err != nil { // as for a user without a home
+		dir = os.TempDir()
+	}
+	dir = filepath.Join(dir, "plumb")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("create the data directory: %w; choose another one with --data-dir", err)
+	}
+	return dir, nil
+}
+
+func newLog(to io.Writer, format, level string) (*slog.Logger, error) {
+	var least slog.Level
+	if err := least.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("--log-level is %q: it must be debug, info, warn or error", level)
+	}
+	options := &slog.HandlerOptions{Level: least}
+	switch strings.ToLower(format) {
+	case "text":
+		return slog.New(slog.NewTextHandler(to, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(to, options)), nil
+	}
+	return nil, fmt.Errorf("--log-format is %q: it must be text or json", format)
+}
