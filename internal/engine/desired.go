@@ -156,6 +156,7 @@ func (e *Engine) render(ctx context.Context, r request, sources []resolved) (ren
 			refs[s.source.Ref] = trees[i]
 		}
 	}
+	others := fetcher{e, r.fence, r.app.Spec.GetProject()}
 	var bundles []render.Bundle
 	var types []string
 	for i, in := range trees {
@@ -165,7 +166,7 @@ func (e *Engine) render(ctx context.Context, r request, sources []resolved) (ren
 		b, err := e.Renderer.Render(ctx, render.Request{
 			AppName: r.app.Name, Namespace: r.namespace, Project: r.app.Spec.GetProject(),
 			Input: in, Refs: refs, KubeVersion: r.caps.KubeVersion, APIVersions: r.caps.APIVersions,
-			Charts: e.Charts,
+			Charts: others, Remotes: others,
 		})
 		if err != nil {
 			return render.Bundle{}, nil, err

@@ -30,7 +30,6 @@ type Options struct {
 	Credentials  Credentials
 	Events       Events
 	Sources      Sources
-	Charts       render.ChartFetcher
 	Renderer     render.Renderer
 	// Drivers by the name that bundles call them by.
 	Drivers map[string]driver.Driver

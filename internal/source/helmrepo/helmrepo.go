@@ -199,41 +199,4 @@ func (s *Source) Forget(repo string) { s.memo.Forget(repo) }
 // Prune removes archives that nobody used for that long.
 func (s *Source) Prune(unused time.Duration) error { return s.store.Prune(unused) }
 
-// Charts fetches the charts that a chart depends on.
-type Charts struct {
-	source      *Source
-	credentials func(repoURL string) source.Credentials
-}
-
-// Charts gives a fetcher that takes the credentials of each repository from a
-// function, which may be nil.
-func (s *Source) Charts(credentials func(repoURL string) source.Credentials) *Charts {
-	if credentials == nil {
-		credentials = func(string) source.Credentials { return source.Credentials{} }
-	}
-	return &Charts{s, credentials}
-}
-
-// FetchChart gives the content of a chart from a repository, by its version or
-// range of versions.
-func (c *Charts) FetchChart(ctx context.Context, repo, name, version string) (source.Tree, error) {
-	if strings.HasPrefix(repo, "@") || strings.HasPrefix(repo, "alias:") {
-		return nil, fmt.Errorf("dependency %s: the repository %q is an alias of somebody's own Helm configuration: give its URL in Chart.yaml", name, clip(repo))
-	}
-	if repo == "" {
-		return nil, fmt.Errorf("dependency %s: Chart.yaml names no repository, and it is not in charts/", name)
-	}
-	spec := source.Spec{Repo: repo, Chart: name, Revision: version}
-	cred := c.credentials(repo)
-	at, err := c.source.Resolve(ctx, spec, cred)
-	if err != nil {
-		return nil, fmt.Errorf("dependency %s: %w", name, err)
-	}
-	tree, err := c.source.Fetch(ctx, spec, at, cred)
-	if err != nil {
-		return nil, fmt.Errorf("dependency %s: %w", name, err)
-	}
-	return tree, nil
-}
-
 var errTooLarge = errors.New("larger than is allowed")

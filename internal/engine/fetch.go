@@ -1,0 +1,58 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/plumb-dev/plumb/internal/source"
+)
+
+// fetcher gets what a repository's content refers to in other places: charts
+// that a chart depends on, remote bases of a kustomization. What may be fetched,
+// and with which credentials, is up to the Application's project.
+type fetcher struct {
+	e       *Engine
+	fence   Fence
+	project string
+}
+
+// FetchChart gives the content of a chart by its version or range of versions.
+func (f fetcher) FetchChart(ctx context.Context, repo, name, version string) (source.Tree, error) {
+	if !strings.Contains(repo, "://") {
+		return nil, fmt.Errorf("dependency %s: the repository %q is not a URL: give its URL in Chart.yaml, or put the chart into charts/", name, repo)
+	}
+	tree, err := f.fetch(ctx, f.e.Sources.Helm, source.Spec{Repo: repo, Chart: name, Revision: version})
+	if err != nil {
+		return nil, fmt.Errorf("dependency %s: %w", name, err)
+	}
+	return tree, nil
+}
+
+// FetchRepo gives a Git repository's content.
+func (f fetcher) FetchRepo(ctx context.Context, repo, revision string) (source.Tree, error) {
+	return f.fetch(ctx, f.e.Sources.Git, source.Spec{Repo: repo, Revision: revision})
+}
+
+// FetchFile refuses: a file at a URL has no revision that could be rolled back.
+func (f fetcher) FetchFile(_ context.Context, url string) ([]byte, error) {
+	return nil, fmt.Errorf("%s is not fetched, since a file at a URL has no revision: put it into a Git repository", url)
+}
+
+func (f fetcher) fetch(ctx context.Context, from source.Source, spec source.Spec) (source.Tree, error) {
+	if from == nil {
+		return nil, fmt.Errorf("nothing can fetch %s", spec.Repo)
+	}
+	if err := f.fence.AllowSource(spec.Repo); err != nil {
+		return nil, err
+	}
+	cred, err := f.e.Credentials.For(spec.Repo, f.project)
+	if err != nil {
+		return nil, fmt.Errorf("credentials of %s: %w", spec.Repo, err)
+	}
+	at, err := from.Resolve(ctx, spec, cred)
+	if err != nil {
+		return nil, err
+	}
+	return from.Fetch(ctx, spec, at, cred)
+}
