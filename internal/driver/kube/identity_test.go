@@ -25,7 +25,9 @@ var (
 	get        = metav1.GetOptions{}
 )
 
-func createAs(manager string) metav1.CreateOptions { return metav1.CreateOptions{FieldManager: manager} }
+func createAs(manager string) metav1.CreateOptions {
+	return metav1.CreateOptions{FieldManager: manager}
+}
 
 // grant lets a service account do what it likes with ConfigMaps in a namespace.
 func grant(t *testing.T, namespace, account string) {

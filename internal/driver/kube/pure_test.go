@@ -115,7 +115,9 @@ func FuzzWalkFields(f *testing.F) {
 		}
 		var first, second []string
 		for _, out := range []*[]string{&first, &second} {
-			walkFields(fm, o, nil, func(path []string, pointer string, _ any, _ bool) { *out = append(*out, strings.Join(path, "\x00")+pointer) })
+			walkFields(fm, o, nil, func(path []string, pointer string, _ any, _ bool) {
+				*out = append(*out, strings.Join(path, "\x00")+pointer)
+			})
 		}
 		if !slices.Equal(first, second) {
 			t.Error("the order is not stable")
