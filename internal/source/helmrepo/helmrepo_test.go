@@ -143,7 +143,7 @@ func TestVersions(t *testing.T) {
 	server.offer(t, true, "1.0.0", "1.2.0", "1.10.1", "2.0.0", "2.1.0-rc.1")
 	s := newSource(t, t.TempDir())
 	for wanted, want := range map[string]string{
-		"": "2.0.0", "1.x": "1.10.1", "^1.0.0": "1.10.1", "~1.2": "1.2.0", "1.0.0": "1.0.0", ">1 <2": "1.10.1",
+		"": "2.0.0", "1.x": "1.10.1", "^1.0.0": "1.10.1", "~1.2": "1.2.0", "1.0.0": "1.0.0", ">=1 <2": "1.10.1",
 		"2.1.0-rc.1": "2.1.0-rc.1", ">0-0": "2.1.0-rc.1", "*": "2.0.0",
 	} {
 		at, tree := get2(t, s, source.Spec{Repo: server.URL + "/charts", Chart: "web", Revision: wanted}, source.Credentials{})
