@@ -1,0 +1,2 @@
+// Package architecture holds nothing but a test: who may import whom, and why.
+package architecture
