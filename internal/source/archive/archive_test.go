@@ -160,18 +160,19 @@ func TestStoreChecksDigests(t *testing.T) {
 }
 
 func TestMemoryIsBounded(t *testing.T) {
-	s := newStore(t, Limits{FileBytes: 64 << 20})
-	first := put(t, s, pack(t, file{name: "app/a", content: strings.Repeat("x", 60<<20)}))
+	s := newStore(t, Limits{})
+	s.memory = 128 << 10
+	first := put(t, s, pack(t, file{name: "app/a", content: strings.Repeat("x", 60<<10)}))
 	tree, err := s.Tree(first, true, "1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range 3 {
-		if _, err := s.Tree(put(t, s, pack(t, file{name: "app/a", content: strings.Repeat(string(rune('a'+i)), 60<<20)})), true, "1"); err != nil {
+		if _, err := s.Tree(put(t, s, pack(t, file{name: "app/a", content: strings.Repeat(string(rune('a'+i)), 60<<10)})), true, "1"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if s.bytes > memoryBytes {
+	if s.bytes > s.memory {
 		t.Errorf("%d bytes are kept", s.bytes)
 	}
 	if tree.ID("a") == "" {

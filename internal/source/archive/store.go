@@ -23,6 +23,7 @@ import (
 type Store struct {
 	dir    string
 	limits Limits
+	memory int64 // bound of the unpacked archives in memory
 
 	mu     sync.Mutex
 	bytes  int64
@@ -48,7 +49,7 @@ func NewStore(dir string, limits Limits) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("archive store: %w", err)
 	}
-	return &Store{dir: dir, limits: limits.WithDefaults(), order: list.New(), loaded: map[string]*list.Element{}}, nil
+	return &Store{dir: dir, limits: limits.WithDefaults(), memory: memoryBytes, order: list.New(), loaded: map[string]*list.Element{}}, nil
 }
 
 func (s *Store) path(digest string) string { return filepath.Join(s.dir, digest+".tgz") }
@@ -134,7 +135,7 @@ func (s *Store) settle(e *list.Element, l *loadedArchive) {
 	}
 	l.cost = l.c.bytes + 4096
 	s.bytes += l.cost
-	for s.bytes > memoryBytes && s.order.Len() > 1 {
+	for s.bytes > s.memory && s.order.Len() > 1 {
 		last := s.order.Back()
 		old := last.Value.(*loadedArchive)
 		s.order.Remove(last)
