@@ -19,6 +19,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gofrs/flock"
+
 	"github.com/plumb-dev/plumb/internal/source"
 )
 
@@ -323,11 +325,21 @@ func (s *Source) Prune(unused time.Duration) error {
 		if err != nil || time.Since(info.ModTime()) < unused || s.inUse(dir) {
 			continue
 		}
-		if err := os.RemoveAll(dir); err != nil {
+		if err := removeMirror(dir); err != nil {
 			return fmt.Errorf("remove an unused mirror: %w", err)
 		}
 	}
 	return nil
+}
+
+// removeMirror removes a mirror that no process is writing to.
+func removeMirror(dir string) error {
+	l := flock.New(dir + ".lock")
+	if ok, err := l.TryLock(); err != nil || !ok {
+		return err
+	}
+	defer l.Unlock()
+	return os.RemoveAll(dir)
 }
 
 func (s *Source) inUse(dir string) bool {

@@ -774,3 +774,29 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		t.Error("a closed source answers no more")
 	}
 }
+
+func TestPruneRemovesUnusedMirrorsOnly(t *testing.T) {
+	r := newRepo(t)
+	r.write("a", "1")
+	r.commit("first")
+	cache := t.TempDir()
+	s := newSource(t, func(o *Options) { o.CacheDir = cache })
+	fetch(t, s, r.url(), "main")
+	there := func() bool { _, err := os.Stat(s.mirrorDir(r.url())); return err == nil }
+	must(t, s.Prune(-time.Hour))
+	if !there() {
+		t.Error("a mirror in use was removed")
+	}
+	s.Forget(r.url())
+	must(t, s.Prune(time.Hour))
+	if !there() {
+		t.Error("a mirror that was used just now was removed")
+	}
+	must(t, s.Prune(-time.Hour))
+	if there() {
+		t.Error("an unused mirror stays")
+	}
+	if got := read(t, fetch(t, s, r.url(), "main"), "a"); got != "1" {
+		t.Errorf("after that it is fetched again: %q", got)
+	}
+}

@@ -290,6 +290,8 @@ func (m *mirror) lock(ctx context.Context) (unlock func(), err error) {
 	if _, err := l.TryLockContext(ctx, 20*time.Millisecond); err != nil {
 		return nil, fmt.Errorf("lock the mirror %s: %w", filepath.Base(m.dir), err)
 	}
+	now := time.Now()
+	_ = os.Chtimes(m.dir+".lock", now, now) // Prune goes by it
 	return func() { _ = l.Unlock() }, nil
 }
 
