@@ -74,7 +74,7 @@ func (s *Server) counted() *rest.Config {
 
 // connect makes the parts and joins them.
 func (s *Server) connect(installed controller.Installed, mark mark) (*parts, error) {
-	p := &parts{sources: engine.Sources{Git: s.git}}
+	p := &parts{sources: s.sources.engine()}
 	p.assessor.Store(assess.New())
 	namespaces := []string{controller.SystemNamespace}
 	if installed.Argo {
@@ -114,7 +114,7 @@ func (s *Server) connect(installed controller.Installed, mark mark) (*parts, err
 	p.engine = engine.New(engine.Options{
 		Applications: p.controller, Projects: p.controller, Destinations: p.fleet,
 		Credentials: p.controller, Events: p.controller, Sources: p.sources,
-		Renderer: s.metrics.renderer(renderer()),
+		Renderer: s.rendered.Over(s.metrics.renderer(renderer())),
 		Drivers:  map[string]driver.Driver{render.KubeDriver: p.driver},
 		Workers:  s.Workers, Log: s.Log, Observer: s.metrics,
 	})
@@ -123,25 +123,14 @@ func (s *Server) connect(installed controller.Installed, mark mark) (*parts, err
 
 // refresh has the sources ask a repository again.
 func (p *parts) refresh(repo string) {
-	if s := p.sources.Git; s != nil {
-		s.Refresh(repo)
-	}
-	if s := p.sources.Helm; s != nil {
-		s.Refresh(repo)
-	}
-	if s := p.sources.OCI; s != nil {
-		s.Refresh(repo)
-	}
+	p.sources.Git.Refresh(repo)
+	p.sources.Helm.Refresh(repo)
+	p.sources.OCI.Refresh(repo)
 }
-
-// forgetter is a driver that keeps connections to destinations.
-type forgetter interface{ ForgetServer(server string) }
 
 // clusterChanged makes the parts notice another way to reach a cluster.
 func (p *parts) clusterChanged(server string) {
-	if f, ok := any(p.driver).(forgetter); ok {
-		f.ForgetServer(server)
-	}
+	p.driver.ForgetServer(server)
 	p.controller.EnqueueWhere(func(_ engine.Key, app *v1alpha1.Application) bool {
 		resolved, _, err := p.fleet.Server(app.Spec.Destination)
 		return err != nil || resolved == server

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,14 +13,14 @@ import (
 
 	"github.com/plumb-dev/plumb/internal/controller"
 	"github.com/plumb-dev/plumb/internal/engine"
-	"github.com/plumb-dev/plumb/internal/source/git"
+	"github.com/plumb-dev/plumb/internal/render"
 )
 
 // NewPreviewer gives an engine that looks and never acts, with the rights of
 // the given configuration: what a command line needs to show what a sync would
 // do. What it gives last must be called at the end.
 func NewPreviewer(ctx context.Context, config *rest.Config, dataDir string, log *slog.Logger) (*engine.Engine, func(), error) {
-	s := &Server{Options: Options{RESTConfig: unlimited(config), DataDir: dataDir, Log: log}, lenient: true}
+	s := &Server{Options: Options{RESTConfig: unlimited(config), DataDir: dataDir, Log: log}, lenient: true, rendered: render.NewCache(renderedBytes)}
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
 	}
@@ -34,19 +33,19 @@ func NewPreviewer(ctx context.Context, config *rest.Config, dataDir string, log 
 	if err != nil {
 		return nil, nil, err
 	}
-	if s.git, err = git.New(git.Options{CacheDir: filepath.Join(dataDir, "git"), PollInterval: -1}); err != nil {
-		return nil, nil, fmt.Errorf("prepare the Git source: %w", err)
+	if s.sources, err = newSources(dataDir, -1); err != nil {
+		return nil, nil, err
 	}
 	p, err := s.connect(installed, s.readMark(ctx))
 	if err != nil {
-		s.git.Close()
+		s.sources.close()
 		return nil, nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	end := func() {
 		cancel()
 		p.driver.Close()
-		s.git.Close()
+		s.sources.close()
 	}
 	if err := p.fleet.Start(ctx); err != nil {
 		end()

@@ -17,7 +17,7 @@ import (
 
 	"k8s.io/client-go/rest"
 
-	"github.com/plumb-dev/plumb/internal/source/git"
+	"github.com/plumb-dev/plumb/internal/render"
 )
 
 // DefaultListen is where health, metrics and the webhook are served.
@@ -50,6 +50,10 @@ type Options struct {
 	Log       *slog.Logger
 }
 
+// renderedBytes bounds the renderings that are kept. Those of Applications that
+// are held are in memory anyway.
+const renderedBytes = 128 << 20
+
 // AddressFile is the file in the data directory that holds the address of the
 // HTTP endpoints.
 const AddressFile = "server.address"
@@ -60,7 +64,9 @@ type Server struct {
 	metrics *metrics
 	// lenient parts look with a user's own rights.
 	lenient bool
-	git     *git.Source
+	sources sources
+	// rendered keeps what was rendered, also over terms of leading.
+	rendered *render.Cache
 	// leading are the parts that work, while this server is the leader.
 	leading atomic.Pointer[parts]
 }
@@ -71,7 +77,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	defer s.git.Close()
+	defer s.sources.close()
 	tuneMemory()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -84,6 +90,7 @@ func Run(ctx context.Context, o Options) error {
 		defer stop()
 	}
 	go s.returnMemory(ctx)
+	go s.tidy(ctx)
 	err = s.elect(ctx)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
@@ -105,16 +112,29 @@ func newServer(o Options) (*Server, error) {
 	if err := os.MkdirAll(o.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("create the data directory: %w", err)
 	}
-	s := &Server{Options: o}
+	s := &Server{Options: o, rendered: render.NewCache(renderedBytes)}
 	var err error
-	s.git, err = git.New(git.Options{
-		CacheDir: filepath.Join(o.DataDir, "git"), PollInterval: o.PollInterval,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("prepare the Git source: %w", err)
+	if s.sources, err = newSources(o.DataDir, o.PollInterval); err != nil {
+		return nil, err
 	}
 	s.metrics = newMetrics(s)
 	return s, nil
+}
+
+// tidy removes what sources keep and nothing uses any more, now and then.
+func (s *Server) tidy(ctx context.Context) {
+	tick := time.NewTicker(pruneEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := s.sources.prune(); err != nil {
+			s.Log.Warn("cannot remove unused mirrors", "error", err)
+		}
+	}
 }
 
 // unlimited is a configuration without a limit of the client's own: the API
