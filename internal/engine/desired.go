@@ -22,6 +22,9 @@ type desired struct {
 	// revisions of the sources, in their order; sourceTypes likewise.
 	revisions   []string
 	sourceTypes []string
+	// stale says why a source could not be asked just now, so that what it said
+	// last is taken to hold; empty where all were.
+	stale string
 	// made from: the same inputs give the same bundle without a look at it.
 	inputs inputs
 }
@@ -93,7 +96,7 @@ func (e *Engine) resolve(ctx context.Context, r request) ([]resolved, error) {
 		if err != nil {
 			return nil, fmt.Errorf("credentials of %s: %w", s.RepoURL, err)
 		}
-		spec := source.Spec{Repo: s.RepoURL, Revision: s.TargetRevision, Chart: s.Chart}
+		spec := source.Spec{Repo: s.RepoURL, Revision: s.TargetRevision, Chart: s.Chart, TagPrefix: s.TagPrefix}
 		if i < len(r.revisions) && r.revisions[i] != "" {
 			spec.Revision = r.revisions[i]
 		}
@@ -116,12 +119,14 @@ func (e *Engine) want(ctx context.Context, r request, before *desired) (*desired
 	if err != nil {
 		return nil, err
 	}
-	revisions := make([]string, len(sources))
+	revisions, stale := make([]string, len(sources)), ""
 	for i, s := range sources {
 		revisions[i] = s.at.Revision
+		stale = orDefault(s.at.Stale, stale)
 	}
 	in := inputs{spec: specHash(r.app, r.namespace), revisions: fmt.Sprint(revisions), caps: capsHash(r.caps)}
 	if before != nil && before.inputs == in && r.local == nil {
+		before.stale = stale
 		return before, nil
 	}
 	bundle, types, err := e.render(ctx, r, sources)
@@ -129,7 +134,7 @@ func (e *Engine) want(ctx context.Context, r request, before *desired) (*desired
 		return nil, err
 	}
 	d := &desired{
-		bundle: bundle, revisions: revisions, sourceTypes: types, inputs: in,
+		bundle: bundle, revisions: revisions, sourceTypes: types, stale: stale, inputs: in,
 		hash: hashOf(bundle.Hash, in.spec),
 	}
 	if before != nil && before.hash == d.hash {

@@ -161,7 +161,7 @@ func (e *Engine) drop(key Key) {
 	_, known := e.states[key]
 	delete(e.states, key)
 	e.mu.Unlock()
-	e.repos.set(key, nil)
+	e.forget(e.repos.set(key, nil))
 	for _, d := range e.Drivers {
 		d.Forget(key.Owner())
 	}
@@ -170,6 +170,20 @@ func (e *Engine) drop(key Key) {
 	e.queue.add(e.deps.of(key)...)
 	if known {
 		e.Observer.Forgot(key)
+	}
+}
+
+// forget ends the asking about repositories that no Application uses any more.
+func (e *Engine) forget(repos []string) {
+	for _, repo := range repos {
+		if len(e.repos.users(repo)) > 0 {
+			continue
+		}
+		for _, s := range []source.Source{e.Sources.Git, e.Sources.Helm, e.Sources.OCI} {
+			if f, ok := s.(interface{ Forget(repo string) }); ok {
+				f.Forget(repo)
+			}
+		}
 	}
 }
 

@@ -59,8 +59,15 @@ type repositories struct{ rel *relation[string] }
 
 func newRepositories() *repositories { return &repositories{newRelation[string]()} }
 
-func (r *repositories) set(key Key, repos []string) { r.rel.put(key, repos) }
-func (r *repositories) users(repo string) []Key     { return r.rel.sources(repo) }
+// set makes key use exactly the given ones, and gives those that it used before.
+func (r *repositories) set(key Key, repos []string) []string {
+	before := r.rel.targets(key)
+	r.rel.put(key, repos)
+	return before
+}
+
+// users are the Applications that use a repository.
+func (r *repositories) users(repo string) []Key { return r.rel.sources(repo) }
 
 // dependencies says which Applications depend on which.
 type dependencies struct{ rel *relation[Key] }

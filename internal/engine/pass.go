@@ -78,7 +78,8 @@ func (e *Engine) watchInputs(key Key, app *v1alpha1.Application) {
 	for i, s := range sources {
 		repos[i] = s.RepoURL
 	}
-	e.repos.set(key, repos)
+	before := e.repos.set(key, repos)
+	e.forget(before)
 	e.deps.set(key, dependenciesOf(key, app))
 }
 

@@ -19,6 +19,10 @@ import (
 // but the words of its resources' health has changed.
 const settle = time.Second
 
+// stalePause is how long until an Application is looked at again whose source
+// did not answer: that it answers again is no news that a source tells.
+const stalePause = 30 * time.Second
+
 // finish is the one place that records a pass: status and events.
 func (p *pass) finish(ctx context.Context) {
 	defer func() {
@@ -231,6 +235,10 @@ func (p *pass) conditions(before []v1alpha1.ApplicationCondition, now metav1.Tim
 			kind = v1alpha1.ConditionDeletionError
 		}
 		add(kind, p.unavailable)
+	}
+	if d := p.st.desired; d != nil && d.stale != "" && p.unavailable == "" {
+		add(v1alpha1.ConditionComparisonError, d.stale)
+		p.e.queue.addAfter(p.key, stalePause)
 	}
 	fields := append(v1alpha1.Unimplemented(&p.app.Spec), p.e.Projects.Unimplemented(p.app, p.key)...)
 	if len(fields) > 0 {
