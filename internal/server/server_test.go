@@ -27,8 +27,6 @@ import (
 	"github.com/plumb-dev/plumb/internal/localkube/kubetest"
 )
 
-func TestMain(m *testing.M) { kubetest.Main(m) }
-
 func eventually(t *testing.T, what string, ok func() error) {
 	t.Helper()
 	var err error
