@@ -13,8 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd/api"
-
-	"github.com/plumb-dev/plumb/api/v1alpha1"
 )
 
 // cluster is one cluster Secret, read.
@@ -147,6 +145,3 @@ func (c cluster) overLocal(local *rest.Config) *rest.Config {
 	anonymous.QPS, anonymous.Burst = local.QPS, local.Burst
 	return anonymous
 }
-
-// InCluster tells whether a server is the control plane itself.
-func InCluster(server string) bool { return strings.TrimRight(server, "/") == v1alpha1.InClusterServer }
