@@ -4,7 +4,8 @@ SHELL := /bin/bash
 BIN   := bin/plumb
 # The version that the binary reports of itself.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-GOFLAGS_BUILD := -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+# Without -trimpath: the tests and the linters then find what the build compiled.
+GOFLAGS_BUILD := -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
 .PHONY: help build up demo test lint generate clean

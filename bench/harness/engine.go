@@ -104,7 +104,7 @@ func (e *Engine) AwaitReady(ctx context.Context) error {
 			return nil
 		default:
 		}
-		return e.get(ctx, "/readyz", func(*bufio.Scanner) error { return nil })
+		return e.get(ctx, "/readyz?leading=1", func(*bufio.Scanner) error { return nil })
 	})
 	select {
 	case <-e.ended:
