@@ -26,6 +26,7 @@ const (
 // operation is a sync under way.
 type operation struct {
 	id        string
+	why       string
 	scope     decide.Scope
 	desired   string
 	prune     bool
@@ -69,7 +70,7 @@ func (p *pass) start(d decide.Start) {
 	op := &operation{
 		id: fmt.Sprintf("%s-%d", short(p.st.uid), now.UnixMilli()), scope: d.Scope, desired: p.desiredHash(),
 		prune: d.Prune, automated: true, started: now,
-		made: map[plan.Address]bool{}, failed: map[taskKey]string{},
+		made: map[plan.Address]bool{}, failed: map[taskKey]string{}, why: d.Why,
 	}
 	if req := p.app.Operation; req != nil && req.Sync != nil && d.Scope == decide.Full {
 		op.take(req)
@@ -94,8 +95,10 @@ func (p *pass) start(d decide.Start) {
 	if l := p.st.last; l != nil && l.failed && l.desired == op.desired {
 		op.retry = int64(l.failures)
 	}
-	p.st.running = op
-	p.event(false, "OperationStarted", fmt.Sprintf("initiated %s: %s", op.kind(), d.Why))
+	p.st.running, p.st.ended = op, nil
+	if !op.automated {
+		p.event(false, "OperationStarted", fmt.Sprintf("initiated %s by %s", op.kind(), orDefault(op.request.InitiatedBy.Username, "unknown")))
+	}
 }
 
 // take makes the operation the one that a user asked for.
@@ -168,6 +171,12 @@ func (p *pass) step(ctx context.Context) bool {
 		op.running = append(op.running, string(tasks[i].Address)+": "+tasks[i].Why)
 	}
 	if cleanup := p.hooksToDelete(op); len(cleanup) > 0 {
+		// First the record that they have run: a crash in between must not have
+		// them run again.
+		if err := p.write(ctx, p.status()); err != nil {
+			p.e.queue.addAfter(p.key, time.Second)
+			return false
+		}
 		p.apply(ctx, op, cleanup)
 	}
 	if len(next.Ready) > 0 {
@@ -298,12 +307,12 @@ func (p *pass) end(op *operation, ok bool, why string) {
 		}
 		p.st.last = last
 	}
-	p.ended = &endedOperation{op: op, ok: ok, message: message, at: now}
+	p.st.ended = &endedOperation{op: op, ok: ok, message: message, at: now}
 	phase := v1alpha1.OperationSucceeded
 	if !ok {
 		phase = v1alpha1.OperationFailed
 	}
-	p.event(!ok, "OperationCompleted", fmt.Sprintf("%s: %s", op.kind(), message))
+	p.event(!ok, "OperationCompleted", fmt.Sprintf("%s: %s (%s)", op.kind(), message, orDefault(op.why, "continued")))
 	p.e.Observer.Synced(p.key, string(phase), now.Sub(op.started))
 }
 
@@ -348,8 +357,8 @@ func (p *pass) supersede(why string) {
 	p.st.last = nil // what comes next is not its repetition
 }
 
-// endedOperation is what the finaliser writes of an operation that ended in
-// this pass.
+// endedOperation is what the finaliser still has to write of an operation that
+// has ended.
 type endedOperation struct {
 	op      *operation
 	ok      bool

@@ -32,7 +32,6 @@ type pass struct {
 
 	decision decide.Decision
 	events   []Event
-	ended    *endedOperation
 }
 
 // maxSteps bounds how often one pass decides: an Application whose plan never
@@ -302,7 +301,7 @@ func (p *pass) decline(why string) {
 	p.st.heard = p.app.Generation
 	op := &operation{scope: decide.Full, started: p.e.Clock.Now()}
 	op.take(p.app.Operation)
-	p.ended = &endedOperation{op: op, errored: true, message: why, at: op.started}
+	p.st.ended = &endedOperation{op: op, errored: true, message: why, at: op.started}
 	p.event(true, "OperationCompleted", "sync refused: "+why)
 }
 

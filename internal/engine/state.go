@@ -23,6 +23,7 @@ type state struct {
 	driver     driver.Driver
 
 	running *operation
+	ended   *endedOperation // not written yet
 	last    *lastSync
 	// heals in a row, and when the last of them ended.
 	heals int

@@ -35,6 +35,10 @@ func (p *pass) finish(ctx context.Context) {
 	}
 	status := p.status()
 	now := p.e.Clock.Now()
+	if wait := p.patience(now); wait > 0 {
+		p.e.queue.addAfter(p.key, wait)
+		return
+	}
 	if since := now.Sub(p.st.written); since < settle && sameButForWords(p.app.Status, status) {
 		if !equality.Semantic.DeepEqual(p.app.Status.Resources, status.Resources) {
 			p.e.queue.addAfter(p.key, settle-since)
@@ -45,6 +49,17 @@ func (p *pass) finish(ctx context.Context) {
 		return
 	}
 	p.settle(ctx)
+}
+
+// patience is how long to wait with the news that an automated sync has
+// succeeded while what it made is still starting: most become healthy within a
+// moment, and then one write tells both.
+func (p *pass) patience(now time.Time) time.Duration {
+	ended := p.st.ended
+	if ended == nil || !ended.ok || !ended.op.automated || !ended.op.recorded || p.unavailable != "" || p.worst() != health.Progressing {
+		return 0
+	}
+	return ended.at.Add(settle).Sub(now)
 }
 
 // settle takes back the requests that were heard.
@@ -72,6 +87,7 @@ func (p *pass) write(ctx context.Context, status v1alpha1.ApplicationStatus) err
 		return err
 	}
 	p.st.written = now
+	p.st.ended = nil
 	if fresh, ok := p.e.Applications.Get(p.key); ok {
 		p.app = fresh
 	}
@@ -80,10 +96,12 @@ func (p *pass) write(ctx context.Context, status v1alpha1.ApplicationStatus) err
 
 // transitions tells of what users care about when it changes.
 func (p *pass) transitions(before, after v1alpha1.ApplicationStatus) {
-	if before.Sync.Status != after.Sync.Status {
+	// The end of a sync is told by itself, and a beginning is no change.
+	silent := p.st.ended != nil || before.Sync.Status == ""
+	if !silent && before.Sync.Status != after.Sync.Status {
 		p.event(false, "ResourceUpdated", fmt.Sprintf("Updated sync status: %s -> %s", before.Sync.Status, after.Sync.Status))
 	}
-	if before.Health.Status != after.Health.Status {
+	if !silent && before.Health.Status != after.Health.Status {
 		p.event(false, "ResourceUpdated", fmt.Sprintf("Updated health status: %s -> %s", before.Health.Status, after.Health.Status))
 	}
 	for _, c := range after.Conditions {
@@ -314,7 +332,7 @@ func (p *pass) operationStatus(s *v1alpha1.ApplicationStatus) {
 		s.OperationState = p.operationState(op, v1alpha1.OperationRunning, op.progress())
 		return
 	}
-	ended := p.ended
+	ended := p.st.ended
 	if ended == nil {
 		return
 	}
