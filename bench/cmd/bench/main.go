@@ -40,7 +40,7 @@ func main() {
 	flag.StringVar(&o.out, "out", "bench/results", "where the results go")
 	flag.Parse()
 	o.controlPlane = o.plumb
-	o.engineArgs = []string{"--workers", fmt.Sprint(o.concurrency)}
+	o.engineArgs = []string{"--workers", fmt.Sprint(o.concurrency), "--pprof"}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, o); err != nil {

@@ -166,17 +166,25 @@ func (w *world) onReport(tell func(report)) (done func()) {
 	}
 }
 
-// watchApplications decodes no more of an Application than is looked at.
+// watchApplications decodes no more of an Application than is looked at. It
+// watches anew when the watch ends: the API server ends those of a definition
+// that has just been installed. A watch begins with all that there is.
 func (w *world) watchApplications(ctx context.Context, client kubernetes.Interface) error {
-	stream, err := client.CoreV1().RESTClient().Get().
-		AbsPath("/apis/plumb.dev/v1alpha1/namespaces/"+controlNamespace+"/applications").
-		Param("watch", "true").SetHeader("Accept", "application/json").Stream(ctx)
+	open := func() (io.ReadCloser, error) {
+		return client.CoreV1().RESTClient().Get().
+			AbsPath("/apis/plumb.dev/v1alpha1/namespaces/"+controlNamespace+"/applications").
+			Param("watch", "true").SetHeader("Accept", "application/json").Stream(ctx)
+	}
+	stream, err := open()
 	if err != nil {
 		return fmt.Errorf("watch Applications: %w", err)
 	}
 	go func() {
-		defer stream.Close()
-		w.decodeReports(stream)
+		for err == nil {
+			w.decodeReports(stream)
+			stream.Close()
+			stream, err = open()
+		}
 		w.lost(ctx, "Applications")
 	}()
 	return nil
