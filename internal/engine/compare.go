@@ -148,7 +148,11 @@ func (p *pass) compare(ctx context.Context) {
 		return
 	}
 	p.st.driver = d
-	p.want = desiredOf(p.app, p.target, p.fence, p.cluster, bundle, p.st.held)
+	held := p.st.held
+	if p.deleting() {
+		held = withHooks(held, p.app.Status.Resources)
+	}
+	p.want = desiredOf(p.app, p.target, p.fence, p.cluster, bundle, held)
 	p.want.DeletionApproved = p.approved()
 	c, err := d.Compare(ctx, p.want)
 	if err != nil {
@@ -160,6 +164,22 @@ func (p *pass) compare(ctx context.Context) {
 	}
 	p.st.take(c)
 	p.compared = true
+}
+
+// withHooks adds the hooks that the status shows to what is held: where the
+// sources can't be read any more, nothing else tells that there are any.
+func withHooks(held []driver.Held, shown []v1alpha1.ResourceStatus) []driver.Held {
+	held = slices.Clone(held)
+	for _, r := range shown {
+		if !r.Hook {
+			continue
+		}
+		h := driver.Held{Ref: plan.Ref{Group: r.Group, Version: r.Version, Kind: r.Kind, Namespace: r.Namespace, Name: r.Name}}
+		if at, found := slices.BinarySearchFunc(held, h, compareHeld); !found {
+			held = slices.Insert(held, at, h)
+		}
+	}
+	return held
 }
 
 // approved tells whether somebody has confirmed deletions since they were asked
