@@ -56,8 +56,8 @@ type app struct {
 	cascade, hooks, retry        bool
 	objects                      map[string]*object // by their files
 	removed                      []*object
-	// last is the number of the commit that changed it last.
-	last int
+	// revision is the commit that touched it last.
+	revision string
 }
 
 func (a *app) id() string { return a.group + " " + a.control + "/" + a.name }

@@ -105,11 +105,11 @@ func (s *soak) keepAsIs(ctx context.Context, k key) error {
 
 // change makes random changes in a few bursts.
 func (s *soak) change(ctx context.Context) error {
-	for range 2 + s.random.IntN(3) {
+	for range 3 + s.random.IntN(3) {
 		if err := s.burst(ctx); err != nil {
 			return err
 		}
-		if err := harness.Sleep(ctx, time.Duration(s.random.IntN(700))*time.Millisecond); err != nil {
+		if err := harness.Sleep(ctx, time.Duration(s.random.IntN(600))*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -117,7 +117,7 @@ func (s *soak) change(ctx context.Context) error {
 }
 
 func (s *soak) burst(ctx context.Context) error {
-	if len(s.apps) < minimumApps || len(s.apps) < maximumApps && s.chance(3) {
+	if len(s.apps) < minimumApps || len(s.apps) < maximumApps && s.chance(5) {
 		return s.createApp(ctx)
 	}
 	names := s.appNames()
@@ -269,17 +269,16 @@ func ignoreNotFound(err error) error {
 	return err
 }
 
-// commit commits and pushes, and notes which Applications must be at that
-// commit or a later one.
+// commit commits and pushes, and notes which Applications must come to what that
+// commit says.
 func (s *soak) commit(ctx context.Context, repo int, files map[string][]byte, touched ...*app) error {
 	s.commits++
 	revision, err := s.repos[repo].Commit(ctx, files, fmt.Sprintf("Change %d", s.commits))
 	if err != nil {
 		return err
 	}
-	s.order[repo][revision] = s.commits
 	for _, a := range touched {
-		a.last = s.commits
+		a.revision = revision
 	}
 	return s.repos[repo].Push(ctx)
 }

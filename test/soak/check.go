@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os/exec"
 	"reflect"
 	"slices"
 	"strings"
@@ -105,20 +106,33 @@ func (s *soak) unsettled(a *app, u *unstructured.Unstructured) string {
 	}
 	sync, health := text("status", "sync", "status"), text("status", "health", "status")
 	revision, phase := text("status", "sync", "revision"), text("status", "operationState", "phase")
-	at := s.order[a.repo][revision]
 	switch {
 	case u.GetDeletionTimestamp() != nil:
 		return "is being deleted"
 	case sync != "Synced" || health != "Healthy":
 		return fmt.Sprintf("is %q, %q", sync, health)
-	case at < a.last:
-		return fmt.Sprintf("is at commit %d (%s), not %d", at, revision, a.last)
+	case s.tree(a, revision) != s.tree(a, a.revision):
+		return fmt.Sprintf("is at %s, whose content is not that of %s", revision, a.revision)
 	case phase == "Running" || phase == "Terminating" || phase == "":
 		return fmt.Sprintf("has an operation in phase %q", phase)
 	case u.Object["operation"] != nil:
 		return "has an operation that has not begun"
 	}
 	return ""
+}
+
+// tree identifies what a revision says of an Application: a commit that changes
+// nothing of it need not change the revision that it shows.
+func (s *soak) tree(a *app, revision string) string {
+	at := fmt.Sprintf("%s:%s", revision, a.path())
+	if s.trees[at] == "" {
+		out, err := exec.Command("git", "-C", s.repos[a.repo].Path, "rev-parse", at).Output()
+		if err != nil {
+			return "unknown " + at
+		}
+		s.trees[at] = strings.TrimSpace(string(out))
+	}
+	return s.trees[at]
 }
 
 // compare tells how the destination differs from Git, and what is lost that

@@ -14,14 +14,15 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 
 	"github.com/plumb-dev/plumb/bench/harness"
 )
 
 const (
 	repositories = 2
-	minimumApps  = 4
-	maximumApps  = 9
+	minimumApps  = 6
+	maximumApps  = 12
 )
 
 // namespaces are where the Applications' objects go.
@@ -40,10 +41,10 @@ type soak struct {
 	engine  *harness.Engine
 
 	apps   map[string]*app
-	going  map[string]*app // deleted, and not gone yet
-	keep   map[key]string  // what must stay as it is, with its UID
-	order  []map[string]int
-	number int // of names given
+	going  map[string]*app   // deleted, and not gone yet
+	keep   map[key]string    // what must stay as it is, with its UID
+	trees  map[string]string // what commits say of Applications
+	number int               // of names given
 
 	round, kills, apiKills, absences      int
 	commits, made, deleted, edits, checks int
@@ -54,7 +55,7 @@ type soak struct {
 func (s *soak) open(ctx context.Context) error {
 	ctx, s.cancel = context.WithCancel(ctx)
 	s.random = rand.New(rand.NewPCG(s.options.seed, 1)) //nolint:gosec // a scenario must be repeatable
-	s.apps, s.going, s.keep = map[string]*app{}, map[string]*app{}, map[key]string{}
+	s.apps, s.going, s.keep, s.trees = map[string]*app{}, map[string]*app{}, map[key]string{}, map[string]string{}
 	began := time.Now()
 	var err error
 	s.cluster, err = harness.StartControlPlane(ctx, harness.ControlPlaneOptions{
@@ -63,7 +64,9 @@ func (s *soak) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.client, err = dynamic.NewForConfig(s.cluster.Unlimited()); err != nil {
+	config := s.cluster.Unlimited()
+	config.WarningHandler = rest.NoWarnings{}
+	if s.client, err = dynamic.NewForConfig(config); err != nil {
 		return err
 	}
 	if err := s.cluster.CreateNamespaces(ctx, namespaces...); err != nil {
@@ -97,7 +100,6 @@ func (s *soak) openGit(ctx context.Context) error {
 			return err
 		}
 		s.repos = append(s.repos, repository)
-		s.order = append(s.order, map[string]int{})
 	}
 	var err error
 	s.git, err = newGitServer(root)
