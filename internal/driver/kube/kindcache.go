@@ -254,7 +254,7 @@ func (k *kindCache) end(n name) {
 func (k *kindCache) ready(ctx context.Context, namespaces map[string]struct{}) error {
 	for {
 		retry, err := k.readyOnce(ctx, namespaces)
-		if !retry {
+		if !retry || err != nil {
 			return err
 		}
 	}
@@ -265,8 +265,8 @@ func (k *kindCache) readyOnce(ctx context.Context, namespaces map[string]struct{
 		for {
 			synced, err, turn := w.state()
 			if apierrors.IsForbidden(err) && w.namespace == "" && k.mapping.namespaced {
-				w.stop()
-				return true, nil
+				k.narrowDown(w)
+				return true, ctx.Err()
 			}
 			if apierrors.IsNotFound(err) {
 				break
@@ -285,6 +285,19 @@ func (k *kindCache) readyOnce(ctx context.Context, namespaces map[string]struct{
 		}
 	}
 	return false, nil
+}
+
+// narrowDown has namespaces watched one by one, because Plumb may not watch the
+// whole cluster. The refusal need not be the first failure of the watch: an API
+// server that comes back refuses everybody for a moment.
+func (k *kindCache) narrowDown(w *watcher) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.narrow = true
+	w.stop()
+	if k.watchers[w.namespace] == w {
+		delete(k.watchers, w.namespace)
+	}
 }
 
 // watching gives the watchers that together see the namespaces.

@@ -35,6 +35,8 @@ type watcher struct {
 	mu     sync.Mutex
 	synced bool
 	err    error
+	// missed is set where the watch has failed since it was last complete.
+	missed bool
 	// turn is closed and made anew whenever synced or err change.
 	turn chan struct{}
 }
@@ -83,6 +85,7 @@ func (w *watcher) outcome(ctx context.Context, err error) {
 	w.mu.Lock()
 	was, synced := w.err, w.synced
 	w.err = err
+	w.missed = w.missed || err != nil
 	if (was == nil) != (err == nil) {
 		w.turned()
 	}
@@ -164,11 +167,11 @@ func (w *watcher) Replace(all []any, _ string) error {
 	}
 	w.kind.replace(w.namespace, fresh)
 	w.mu.Lock()
-	first := !w.synced
-	w.synced, w.err = true, nil
+	quiet := !w.synced && !w.missed // nobody was told that nothing can be seen
+	w.synced, w.missed, w.err = true, false, nil
 	w.turned()
 	w.mu.Unlock()
-	if !first {
+	if !quiet {
 		w.kind.tellAll()
 	}
 	return nil
