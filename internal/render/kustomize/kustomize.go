@@ -12,6 +12,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/api/resmap"
@@ -26,6 +27,9 @@ import (
 // schemaInUse guards kustomize's OpenAPI schema, which is global to the
 // process: builds that bring their own schema run alone, all others together.
 var schemaInUse sync.RWMutex
+
+// schemaParsed is true while kustomize's own schema is in place and parsed.
+var schemaParsed atomic.Bool
 
 // Renderer renders kustomizations.
 type Renderer struct{}
@@ -76,6 +80,7 @@ func (b *build) run(ctx context.Context, root string) (resmap.ResMap, error) {
 	}
 	schemaInUse.Lock()
 	defer schemaInUse.Unlock()
+	schemaParsed.Store(false)
 	openapi.ResetOpenAPI()
 	defer openapi.ResetOpenAPI()
 	return b.once(ctx, root, true)
@@ -83,8 +88,24 @@ func (b *build) run(ctx context.Context, root string) (resmap.ResMap, error) {
 
 func (b *build) shared(ctx context.Context, root string) (resmap.ResMap, error) {
 	schemaInUse.RLock()
+	for !schemaParsed.Load() {
+		schemaInUse.RUnlock()
+		parseSchema()
+		schemaInUse.RLock()
+	}
 	defer schemaInUse.RUnlock()
 	return b.once(ctx, root, false)
+}
+
+// parseSchema has kustomize parse its schema now. It would do so when it first
+// needs it, in the middle of a build, while other builds read it without a lock.
+func parseSchema() {
+	schemaInUse.Lock()
+	defer schemaInUse.Unlock()
+	if !schemaParsed.Load() {
+		openapi.Schema()
+		schemaParsed.Store(true)
+	}
 }
 
 func (b *build) once(ctx context.Context, root string, ownSchema bool) (resmap.ResMap, error) {
