@@ -61,6 +61,7 @@ type entry struct {
 // flight is a rendering that several wait for.
 type flight struct {
 	done   chan struct{}
+	fresh  bool // it was rendered, not found
 	bundle Bundle
 	err    error
 }
@@ -134,7 +135,7 @@ func (c *Cache) Render(ctx context.Context, req Request, with Renderer) (Bundle,
 	f, mine := c.fly(ctx, key, req, with)
 	select {
 	case <-f.done:
-		return f.bundle, mine, f.err
+		return f.bundle, mine && f.fresh, f.err
 	case <-ctx.Done():
 		return Bundle{}, mine, context.Cause(ctx)
 	}
@@ -168,12 +169,13 @@ func (c *Cache) fly(ctx context.Context, key string, req Request, with Renderer)
 	}
 	f := &flight{done: make(chan struct{})}
 	c.flights[name] = f
-	c.stats.Renderings++
 	go func() {
-		t := newTrace()
-		f.bundle, f.err = rendered(context.WithoutCancel(ctx), t.wrap(req), with)
-		if f.err == nil {
-			c.keep(key, &req, f.bundle, t)
+		// Another rendering may have ended between the look into the cache and now.
+		if b, ok := c.lookup(key, &req); ok {
+			f.bundle = b
+		} else {
+			f.fresh = true
+			c.render(context.WithoutCancel(ctx), key, req, with, f)
 		}
 		c.mu.Lock()
 		delete(c.flights, name)
@@ -181,6 +183,18 @@ func (c *Cache) fly(ctx context.Context, key string, req Request, with Renderer)
 		close(f.done)
 	}()
 	return f, true
+}
+
+// render renders, and keeps what came of it.
+func (c *Cache) render(ctx context.Context, key string, req Request, with Renderer, f *flight) {
+	c.mu.Lock()
+	c.stats.Renderings++
+	c.mu.Unlock()
+	t := newTrace()
+	f.bundle, f.err = rendered(ctx, t.wrap(req), with)
+	if f.err == nil {
+		c.keep(key, &req, f.bundle, t)
+	}
 }
 
 func rendered(ctx context.Context, req Request, with Renderer) (b Bundle, err error) {
