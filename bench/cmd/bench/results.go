@@ -120,8 +120,7 @@ func (r results) markdown() string {
 	fmt.Fprintf(&b, "| … CPU | %.2f s | | | |\n", r.Idle.CPU)
 	fmt.Fprintf(&b, "| … resident memory (of it private) | %d MB (%d MB) | | | < 250 MB |\n", r.Idle.RSS>>20, r.Idle.Private>>20)
 	cpu := func(i install) float64 { return i.CPU["plumb"] }
-	fmt.Fprintf(&b, "| CPU of the engine for the first install | %.2f s | %.2f s | | |\n", median(r.Installs, cpu),
-		median(r.BareInstalls, func(i install) float64 { return i.CPU["bench"] }))
+	fmt.Fprintf(&b, "| CPU of the engine for the first install | %.2f s | | | |\n", median(r.Installs, cpu))
 	return b.String()
 }
 
