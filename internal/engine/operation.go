@@ -40,7 +40,8 @@ type operation struct {
 	request   v1alpha1.Operation
 	// results by address and phase; order as they came.
 	results []v1alpha1.ResourceResult
-	// made steps by address, and why the failed ones failed.
+	// made are the resources that were made, or entered in the inventory to be
+	// made, by address; failed says why the failed ones failed.
 	made   map[plan.Address]bool
 	failed map[taskKey]string
 	// recorded is true once the operation is in the Application's status.
@@ -184,7 +185,7 @@ func (p *pass) step(ctx context.Context) bool {
 		for i, t := range next.Ready {
 			ready[i] = steps[t]
 		}
-		if err := p.recordBefore(ctx, op, ready); err != nil {
+		if err := p.recordBefore(ctx, op, ready, planned(tasks, steps)); err != nil {
 			p.e.Log.Warn("status not written, nothing applied", "application", p.key.String(), "error", err)
 			p.e.queue.addAfter(p.key, time.Second)
 			return false
@@ -203,11 +204,16 @@ func (p *pass) step(ctx context.Context) bool {
 // yet: were it written afterwards, a crash in between would leave a resource
 // behind that nobody answers for. It writes the operation, too, where others
 // will want to know of it while it runs, or where hooks must know it again.
-func (p *pass) recordBefore(ctx context.Context, op *operation, ready []plan.Step) error {
+//
+// All that the sync is going to make is entered at once, also what still waits:
+// a write for each wave and tier would cost more than it tells.
+func (p *pass) recordBefore(ctx context.Context, op *operation, ready, coming []plan.Step) error {
 	const many = 50
 	needed := !op.recorded && (!op.automated || len(ready) > many)
 	for _, s := range ready {
 		needed = needed || s.Hook && !op.recorded
+	}
+	for _, s := range coming {
 		if s.Hook || s.Change.Action() != plan.ActionCreate {
 			continue
 		}
@@ -229,6 +235,17 @@ func (p *pass) recordBefore(ctx context.Context, op *operation, ready []plan.Ste
 	}
 	p.st.unwritten = false
 	return nil
+}
+
+// planned are the steps of the tasks that are still to be done.
+func planned(tasks []plan.Task, steps []plan.Step) []plan.Step {
+	var out []plan.Step
+	for i, t := range tasks {
+		if t.State == plan.Pending {
+			out = append(out, steps[i])
+		}
+	}
+	return out
 }
 
 // apply makes steps true and takes their results.

@@ -51,6 +51,10 @@ func (p *pass) finish(ctx context.Context) {
 	p.settle(ctx)
 }
 
+// startTime is how long the news of a sync's end may wait for the health of what
+// it made.
+const startTime = 2 * time.Second
+
 // patience is how long to wait with the news that an automated sync has
 // succeeded while what it made is still starting: most become healthy within a
 // moment, and then one write tells both.
@@ -59,7 +63,7 @@ func (p *pass) patience(now time.Time) time.Duration {
 	if ended == nil || !ended.ok || !ended.op.automated || !ended.op.recorded || p.unavailable != "" || p.worst() != health.Progressing {
 		return 0
 	}
-	return ended.at.Add(settle).Sub(now)
+	return ended.at.Add(startTime).Sub(now)
 }
 
 // settle takes back the requests that were heard.
