@@ -23,8 +23,11 @@ type Application struct {
 
 	// Spec says what is desired, where, and how it is held there.
 	Spec ApplicationSpec `json:"spec"`
-	// Status is what Plumb observed last. It is written by Plumb alone.
+	// Status is what Plumb observed last. It is written by Plumb alone, and so it
+	// is one field to server-side apply: to track who owns each of its leaves
+	// would cost the API server more than all the rest of a write.
 	// +optional
+	// +structType=atomic
 	Status ApplicationStatus `json:"status,omitempty,omitzero"`
 	// Operation asks for one sync, now. Plumb removes it when it begins and
 	// reports in status.operationState.
