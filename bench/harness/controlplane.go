@@ -57,6 +57,8 @@ type ControlPlaneOptions struct {
 	Nodes int
 	// NoFsync makes etcd forget to write to the disk.
 	NoFsync bool
+	// Profiling lets the API server tell where its time goes.
+	Profiling bool
 	// Progress is told of children that die and start again.
 	Progress func(string)
 }
@@ -76,6 +78,7 @@ func StartControlPlane(ctx context.Context, o ControlPlaneOptions) (*ControlPlan
 		Binary: o.Binary, DataDir: data, Nodes: o.Nodes, UnsafeNoFsync: o.NoFsync, Progress: o.Progress,
 		ExtraArguments: map[string][]string{"kube-apiserver": {
 			"--audit-policy-file=" + policy, "--audit-log-path=" + log, "--audit-log-maxsize=2000",
+			fmt.Sprintf("--profiling=%t", o.Profiling),
 		}},
 	})
 	if err != nil {
@@ -111,6 +114,17 @@ func (c *ControlPlane) SubjectConfig() (*rest.Config, error) {
 	config.QPS, config.Burst = -1, -1
 	config.UserAgent = "bare"
 	return config, nil
+}
+
+// Profile writes where the API server spends its CPU from now on, for whole
+// seconds, to a file. The control plane must have been started with Profiling.
+func (c *ControlPlane) Profile(ctx context.Context, seconds int, file string) error {
+	profile, err := c.Admin.Discovery().RESTClient().Get().AbsPath("/debug/pprof/profile").
+		Param("seconds", fmt.Sprint(seconds)).DoRaw(ctx)
+	if err != nil {
+		return fmt.Errorf("profile the API server: %w", err)
+	}
+	return os.WriteFile(file, profile, 0o600)
 }
 
 func (c *ControlPlane) makeSubject(ctx context.Context) error {

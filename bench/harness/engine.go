@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -175,9 +176,31 @@ func (e *Engine) Scrape(ctx context.Context) (Samples, error) {
 	return samples, err
 }
 
+// Profile writes where the engine spends its CPU from now on, for whole seconds,
+// to a file. The engine must have been started with --pprof.
+func (e *Engine) Profile(ctx context.Context, seconds int, file string) error {
+	profile, err := os.OpenFile(file, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	err = e.read(ctx, fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds), func(body io.Reader) error {
+		_, err := io.Copy(profile, body)
+		return err
+	})
+	return errors.Join(err, profile.Close())
+}
+
 func (e *Engine) get(ctx context.Context, path string, read func(*bufio.Scanner) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	return e.read(ctx, path, func(body io.Reader) error {
+		lines := bufio.NewScanner(body)
+		lines.Buffer(nil, 1<<20)
+		return read(lines)
+	})
+}
+
+func (e *Engine) read(ctx context.Context, path string, read func(io.Reader) error) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, e.Metrics+path, nil)
 	if err != nil {
 		return err
@@ -190,9 +213,7 @@ func (e *Engine) get(ctx context.Context, path string, read func(*bufio.Scanner)
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s answers %s", path, response.Status)
 	}
-	lines := bufio.NewScanner(response.Body)
-	lines.Buffer(nil, 1<<20)
-	return read(lines)
+	return read(response.Body)
 }
 
 // Tail returns the last lines of a file.

@@ -80,8 +80,9 @@ type Controller struct {
 	secrets  []*mirror.Mirror[*corev1.Secret]
 	settings []*mirror.Mirror[*corev1.ConfigMap]
 	repos    *repositories
-	recorder *recorder
-	compiled *compiledProjects
+	// warnings are sent at once; the routine news when there is time.
+	warnings, routine *recorder
+	compiled          *compiledProjects
 
 	// live is set once all mirrors are filled; what changes before then is no
 	// news to the engine.
@@ -135,7 +136,10 @@ func New(o Options) (*Controller, error) {
 		return nil, err
 	}
 	var err error
-	c.recorder, err = newRecorder(o.Config)
+	if c.warnings, err = newRecorder(o.Config, 0, 0); err != nil {
+		return nil, err
+	}
+	c.routine, err = newRecorder(o.Config, routinePerSecond, routineBurst)
 	return c, err
 }
 
@@ -219,7 +223,8 @@ func (c *Controller) Start(ctx context.Context, sink Sink) error {
 			return err
 		}
 	}
-	go c.recorder.run(ctx)
+	go c.warnings.run(ctx)
+	go c.routine.run(ctx)
 	c.live.Store(true)
 	sink.Enqueue(c.Keys()...)
 	return nil

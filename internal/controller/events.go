@@ -17,11 +17,11 @@ import (
 
 // Record takes what happened to an Application. It does not block.
 func (c *Controller) Record(e engine.Event) {
-	kind := corev1.EventTypeNormal
+	kind, recorder := corev1.EventTypeNormal, c.routine
 	if e.Warning {
-		kind = corev1.EventTypeWarning
+		kind, recorder = corev1.EventTypeWarning, c.warnings
 	}
-	c.recorder.Event(&corev1.ObjectReference{
+	recorder.Event(&corev1.ObjectReference{
 		APIVersion: e.Key.Group + "/" + v1alpha1.Version, Kind: v1alpha1.ApplicationKind,
 		Namespace: e.Key.Namespace, Name: e.Key.Name, UID: types.UID(e.UID),
 	}, kind, e.Reason, bounded(e.Message))
@@ -38,13 +38,24 @@ type recorder struct {
 }
 
 const (
+	// eventsBurst and eventsPerSecond are for one Application.
 	eventsBurst     = 20
 	eventsPerSecond = 1. / 30
+	// routineBurst and routinePerSecond are for the news of all that went well:
+	// when hundreds of Applications change at once, it gives way to the changes.
+	routineBurst     = 20
+	routinePerSecond = 10
 	// messageBytes is the longest message that the API server takes.
 	messageBytes = 1024
 )
 
-func newRecorder(config *rest.Config) (*recorder, error) {
+// newRecorder makes a recorder that sends at most so many events a second, with
+// bursts; 0 is as many as there are.
+func newRecorder(config *rest.Config, perSecond float32, burst int) (*recorder, error) {
+	if perSecond > 0 {
+		config = rest.CopyConfig(config)
+		config.QPS, config.Burst, config.RateLimiter = perSecond, burst, nil
+	}
 	client, err := typedcorev1.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("make a client for events: %w", err)

@@ -13,6 +13,7 @@ import (
 	jsonpatch "github.com/evanphx/json-patch/v5"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -24,9 +25,9 @@ import (
 // fieldManager is Plumb's name in managedFields of Applications and CRDs.
 const fieldManager = "plumb"
 
-// WriteStatus makes an Application's status the given one, by a JSON merge patch
-// of what differs; nothing is sent where nothing does. An Application that is
-// gone, or has another of its name in its place, needs no status any more.
+// WriteStatus makes an Application's status the given one; nothing is sent where
+// nothing differs. An Application that is gone, or has another of its name in its
+// place, needs no status any more.
 func (c *Controller) WriteStatus(ctx context.Context, app *v1alpha1.Application, key engine.Key, status v1alpha1.ApplicationStatus) error {
 	g, ok := c.groups[key.Group]
 	if !ok {
@@ -35,8 +36,12 @@ func (c *Controller) WriteStatus(ctx context.Context, app *v1alpha1.Application,
 	if latest, ok := g.get(key); ok && latest.UID == app.UID && newer(latest, app) {
 		app = latest
 	}
-	err := g.edit(ctx, key, app, g.subresource, func(app *v1alpha1.Application) (map[string]any, error) {
-		return g.statusPatch(app, status)
+	change, send := g.statusPatch, g.patch
+	if g.subresource {
+		change, send = g.statusBody, g.putStatus
+	}
+	err := g.edit(ctx, key, app, send, func(app *v1alpha1.Application) (map[string]any, error) {
+		return change(app, status)
 	})
 	if err != nil {
 		return fmt.Errorf("write the status of Application %s: %w", key, err)
@@ -44,21 +49,29 @@ func (c *Controller) WriteStatus(ctx context.Context, app *v1alpha1.Application,
 	return nil
 }
 
-// statusPatch gives the merge patch, or nil where there is nothing to write.
+// statusBody gives what is put to the status subresource, or nil where there is
+// nothing to write. It is the whole status, and nothing but the status: the API
+// server keeps all the rest as it is, and to take a status as it comes costs it
+// less than to merge a patch into one.
+func (g *group) statusBody(app *v1alpha1.Application, status v1alpha1.ApplicationStatus) (map[string]any, error) {
+	old, now, err := encodeStatuses(app.Status, status)
+	if err != nil || bytes.Equal(old, now) {
+		return nil, err
+	}
+	return map[string]any{
+		"apiVersion": g.gv.String(), "kind": v1alpha1.ApplicationKind,
+		"metadata": map[string]any{"namespace": app.Namespace, "name": app.Name, "uid": app.UID},
+		"status":   json.RawMessage(now),
+	}, nil
+}
+
+// statusPatch gives the merge patch for where there is no status subresource, or
+// nil where there is nothing to write.
 func (g *group) statusPatch(app *v1alpha1.Application, status v1alpha1.ApplicationStatus) (map[string]any, error) {
-	if !g.subresource {
-		status.ObservedGeneration = app.Status.ObservedGeneration // not kept: see foreign.go
-	}
-	old, err := json.Marshal(app.Status)
-	if err != nil {
-		return nil, fmt.Errorf("encode the last status: %w", err)
-	}
-	now, err := json.Marshal(status)
-	if err != nil {
-		return nil, fmt.Errorf("encode the status: %w", err)
-	}
-	if bytes.Equal(old, now) {
-		return nil, nil
+	status.ObservedGeneration = app.Status.ObservedGeneration // not kept: see foreign.go
+	old, now, err := encodeStatuses(app.Status, status)
+	if err != nil || bytes.Equal(old, now) {
+		return nil, err
 	}
 	diff, err := jsonpatch.CreateMergePatch(old, now)
 	if err != nil {
@@ -68,21 +81,32 @@ func (g *group) statusPatch(app *v1alpha1.Application, status v1alpha1.Applicati
 		return nil, nil
 	}
 	meta := map[string]any{}
-	if !g.subresource {
-		if err := keepForeign(meta, status); err != nil {
-			return nil, err
-		}
+	if err := keepForeign(meta, status); err != nil {
+		return nil, err
 	}
 	return map[string]any{"metadata": meta, "status": json.RawMessage(diff)}, nil
 }
 
-// send patches the Application, again after an error that may pass.
-func (g *group) send(ctx context.Context, key engine.Key, patch []byte, status bool) error {
+func encodeStatuses(last, next v1alpha1.ApplicationStatus) (old, now []byte, err error) {
+	if old, err = json.Marshal(last); err != nil {
+		return nil, nil, fmt.Errorf("encode the last status: %w", err)
+	}
+	if now, err = json.Marshal(next); err != nil {
+		return nil, nil, fmt.Errorf("encode the status: %w", err)
+	}
+	return old, now, nil
+}
+
+// sender sends one write of an Application, and gives the Application after it.
+type sender func(ctx context.Context, app *v1alpha1.Application, body []byte) (*v1alpha1.Application, error)
+
+// insist sends a write, again after an error that may pass.
+func (g *group) insist(ctx context.Context, app *v1alpha1.Application, send sender, body []byte) error {
 	backoff := wait.Backoff{Duration: 50 * time.Millisecond, Factor: 3, Jitter: 0.2, Steps: 5}
 	var err error
 	for {
 		var answer *v1alpha1.Application
-		if answer, err = g.patch(ctx, key, patch, status); err == nil {
+		if answer, err = send(ctx, app, body); err == nil {
 			g.remember(answer)
 			return nil
 		}
@@ -97,15 +121,35 @@ func (g *group) send(ctx context.Context, key engine.Key, patch []byte, status b
 	}
 }
 
-func (g *group) patch(ctx context.Context, key engine.Key, patch []byte, status bool) (*v1alpha1.Application, error) {
-	r := g.client.Patch(types.MergePatchType).Namespace(key.Namespace).
-		Resource(v1alpha1.ApplicationResource).Name(key.Name).
-		Param("fieldManager", fieldManager).Body(patch)
-	if status {
-		r = r.SubResource("status")
+func (g *group) patch(ctx context.Context, app *v1alpha1.Application, patch []byte) (*v1alpha1.Application, error) {
+	answer := &v1alpha1.Application{}
+	return answer, g.client.Patch(types.MergePatchType).Namespace(app.Namespace).
+		Resource(v1alpha1.ApplicationResource).Name(app.Name).
+		Param("fieldManager", fieldManager).Body(patch).Do(ctx).Into(answer)
+}
+
+// putStatus asks only for the metadata back: the rest is known.
+func (g *group) putStatus(ctx context.Context, app *v1alpha1.Application, body []byte) (*v1alpha1.Application, error) {
+	answer, err := g.client.Put().Namespace(app.Namespace).
+		Resource(v1alpha1.ApplicationResource).Name(app.Name).SubResource("status").
+		Param("fieldManager", fieldManager).
+		SetHeader("Accept", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1").
+		SetHeader("Content-Type", "application/json").
+		Body(body).Do(ctx).Raw()
+	if err != nil {
+		return nil, err
 	}
-	app := &v1alpha1.Application{}
-	return app, r.Do(ctx).Into(app)
+	now := app.DeepCopy()
+	now.Status = v1alpha1.ApplicationStatus{}
+	if err := json.Unmarshal(body, now); err != nil {
+		return nil, fmt.Errorf("decode the status that was written: %w", err)
+	}
+	var written metav1.PartialObjectMetadata
+	if err := json.Unmarshal(answer, &written); err != nil {
+		return nil, fmt.Errorf("decode the answer to a status: %w", err)
+	}
+	now.TypeMeta, now.ObjectMeta = app.TypeMeta, written.ObjectMeta
+	return now, nil
 }
 
 func (g *group) read(ctx context.Context, key engine.Key) (*v1alpha1.Application, error) {
@@ -130,11 +174,11 @@ func transient(err error) bool {
 const editAttempts = 8
 
 // edit changes an Application as change says, starting from app and then from
-// the newest version of it. change returns a merge patch, or nil where there is
-// nothing left to do. The patch names the version it was made for, so that it
+// the newest version of it. change returns what to send, or nil where there is
+// nothing left to do. What is sent names the version it was made for, so that it
 // never lands on what it was not made for, not even on another object of the
 // same name.
-func (g *group) edit(ctx context.Context, key engine.Key, app *v1alpha1.Application, status bool,
+func (g *group) edit(ctx context.Context, key engine.Key, app *v1alpha1.Application, send sender,
 	change func(*v1alpha1.Application) (map[string]any, error),
 ) error {
 	for attempt := 0; ; attempt++ {
@@ -152,7 +196,7 @@ func (g *group) edit(ctx context.Context, key engine.Key, app *v1alpha1.Applicat
 		if err != nil {
 			return fmt.Errorf("encode the change: %w", err)
 		}
-		err = g.send(ctx, key, body, status)
+		err = g.insist(ctx, app, send, body)
 		switch {
 		case err == nil || apierrors.IsNotFound(err):
 			return nil
@@ -184,7 +228,7 @@ func (c *Controller) Settle(ctx context.Context, key engine.Key, operation, refr
 	if !ok {
 		return nil
 	}
-	err := g.edit(ctx, key, heard, false, func(app *v1alpha1.Application) (map[string]any, error) {
+	err := g.edit(ctx, key, heard, g.patch, func(app *v1alpha1.Application) (map[string]any, error) {
 		patch := map[string]any{}
 		if operation && app.Operation != nil && equality.Semantic.DeepEqual(app.Operation, heard.Operation) {
 			patch["operation"] = nil
@@ -219,7 +263,7 @@ func (c *Controller) Release(ctx context.Context, key engine.Key) error {
 	if !ok {
 		return nil
 	}
-	err := g.edit(ctx, key, app, false, func(app *v1alpha1.Application) (map[string]any, error) {
+	err := g.edit(ctx, key, app, g.patch, func(app *v1alpha1.Application) (map[string]any, error) {
 		rest := slices.DeleteFunc(slices.Clone(app.Finalizers), ownFinalizer)
 		if len(rest) == len(app.Finalizers) || app.DeletionTimestamp == nil {
 			return nil, nil

@@ -21,7 +21,7 @@ type options struct {
 	apps, concurrency, rounds, changes, wounds int
 	idle, patience                             time.Duration
 	fsync, keep                                bool
-	plumb, controlPlane, out                   string
+	plumb, controlPlane, out, profile          string
 	engineArgs                                 []string
 }
 
@@ -38,6 +38,7 @@ func main() {
 	flag.BoolVar(&o.keep, "keep", false, "keep the directories of the control planes")
 	flag.StringVar(&o.plumb, "plumb", "bin/plumb", "the binary to measure")
 	flag.StringVar(&o.out, "out", "bench/results", "where the results go")
+	flag.StringVar(&o.profile, "profile", "", "write CPU profiles of the API server and the engine during the first installs into this directory")
 	flag.Parse()
 	o.controlPlane = o.plumb
 	o.engineArgs = []string{"--workers", fmt.Sprint(o.concurrency), "--pprof"}
@@ -103,6 +104,8 @@ func runBare(ctx context.Context, o options, w workload, res *results, all bool)
 	}
 	applied, healthy, done := r.installed(w)
 	defer done()
+	profiled := r.profiled(ctx, "bare")
+	defer profiled()
 	before, began := r.cpu(), time.Now()
 	if err := b.applyAll(ctx, w.objects, bodies, o.concurrency); err != nil {
 		return err

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/plumb-dev/plumb/bench/harness"
@@ -71,6 +73,8 @@ func (r *rig) install(ctx context.Context, w workload) (install, error) {
 			reported.good(s.name, s.at)
 		}
 	})()
+	profiled := r.profiled(ctx, "plumb")
+	defer profiled()
 	mark, before, began := r.Audit.Mark(), r.cpu(), time.Now()
 	if err := r.repo.Push(ctx); err != nil {
 		return install{}, err
@@ -91,6 +95,28 @@ func (r *rig) install(ctx context.Context, w workload) (install, error) {
 	}
 	in.Requests, in.Refused = harness.Tally(harness.Work(requests)), harness.Failures(requests)
 	return in, nil
+}
+
+// profileSeconds is how long a profile of a first install is.
+const profileSeconds = 10
+
+// profiled starts profiles of the API server and of the engine where they are
+// asked for, and gives what waits for their end.
+func (r *rig) profiled(ctx context.Context, name string) (wait func()) {
+	if r.options.profile == "" {
+		return func() {}
+	}
+	into := func(what string) string { return filepath.Join(r.options.profile, what+"-"+name+".pprof") }
+	var group errgroup.Group
+	group.Go(func() error { return r.Profile(ctx, profileSeconds, into("apiserver")) })
+	if r.engine != nil {
+		group.Go(func() error { return r.engine.Profile(ctx, profileSeconds, into("engine")) })
+	}
+	return func() {
+		if err := group.Wait(); err != nil {
+			say("%v", err)
+		}
+	}
 }
 
 // change commits to one file of the monorepo after the other.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -48,7 +49,7 @@ func newRig(ctx context.Context, o options) (*rig, error) {
 func (r *rig) start(ctx context.Context) error {
 	var err error
 	r.ControlPlane, err = harness.StartControlPlane(ctx, harness.ControlPlaneOptions{
-		Binary: r.options.controlPlane, Dir: r.dir, NoFsync: !r.options.fsync,
+		Binary: r.options.controlPlane, Dir: r.dir, NoFsync: !r.options.fsync, Profiling: r.options.profile != "",
 		Nodes: 2 + r.options.apps/100,
 	})
 	if err != nil {
@@ -200,8 +201,9 @@ func (r *rig) cpu() map[string]time.Duration {
 			used[name] = usage.CPU
 		}
 	}
-	if usage, err := harness.UsageOf(os.Getpid()); err == nil {
-		used["bench"] = usage.CPU - usage.ChildrenCPU // ended children are git
+	var self syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &self); err == nil {
+		used["bench"] = time.Duration(self.Utime.Nano() + self.Stime.Nano())
 	}
 	if r.engine != nil {
 		if usage, err := harness.UsageOf(r.engine.Pid); err == nil {
