@@ -22,13 +22,15 @@ type Observer interface {
 	Forgot(key Key)
 }
 
-// Options of an Engine. All but Clock, Workers, Log and Observer are needed.
+// Options of an Engine. All but Intents, Clock, Workers, Log and Observer are
+// needed.
 type Options struct {
 	Applications Applications
 	Projects     Projects
 	Destinations Destinations
 	Credentials  Credentials
 	Events       Events
+	Intents      Intents
 	Sources      Sources
 	Renderer     render.Renderer
 	// Drivers by the name that bundles call them by.
@@ -158,7 +160,7 @@ func (e *Engine) repositoryMoved(repo string) {
 // drop forgets an Application that is gone.
 func (e *Engine) drop(key Key) {
 	e.mu.Lock()
-	_, known := e.states[key]
+	st, known := e.states[key]
 	delete(e.states, key)
 	e.mu.Unlock()
 	e.forget(e.repos.set(key, nil))
@@ -169,6 +171,9 @@ func (e *Engine) drop(key Key) {
 	e.queue.add(e.deps.set(key, nil)...)
 	e.queue.add(e.deps.of(key)...)
 	if known {
+		if st.intended {
+			e.Intents.Fulfil(st.uid)
+		}
 		e.Observer.Forgot(key)
 	}
 }

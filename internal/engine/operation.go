@@ -200,7 +200,7 @@ func (p *pass) step(ctx context.Context) bool {
 	return true
 }
 
-// recordBefore writes the inventory before anything is made that is not in it
+// recordBefore writes down what is about to be made and is not in the inventory
 // yet: were it written afterwards, a crash in between would leave a resource
 // behind that nobody answers for. It writes the operation, too, where others
 // will want to know of it while it runs, or where hooks must know it again.
@@ -218,13 +218,14 @@ func (p *pass) recordBefore(ctx context.Context, op *operation, ready, coming []
 			continue
 		}
 		op.made[s.Address()] = true
-		h := driver.Held{Ref: s.Change.Target()}
-		if _, found := slices.BinarySearchFunc(p.st.held, h, compareHeld); !found {
-			p.st.remember(h)
-			p.st.unwritten = true
+		if p.st.expect(s.Change.Target()) {
+			p.st.unwritten = append(p.st.unwritten, s.Change.Target())
 		}
 	}
-	if !needed && !p.st.unwritten || op.dryRun {
+	if !needed && len(p.st.unwritten) == 0 || op.dryRun {
+		return nil
+	}
+	if !needed && len(p.st.unwritten) <= many && p.intend(ctx) {
 		return nil
 	}
 	before := op.recorded
@@ -233,8 +234,23 @@ func (p *pass) recordBefore(ctx context.Context, op *operation, ready, coming []
 		op.recorded = before
 		return err
 	}
-	p.st.unwritten = false
+	p.st.unwritten = nil
 	return nil
+}
+
+// intend writes down what is to be made as an intent, which costs less than to
+// write a status.
+func (p *pass) intend(ctx context.Context) bool {
+	if p.e.Intents == nil {
+		return false
+	}
+	p.st.intended = true // also where an error says otherwise: it may have been written
+	if err := p.e.Intents.Intend(ctx, p.st.uid, p.st.unwritten); err != nil {
+		p.e.Log.Warn("intents not written, the status has to do", "application", p.key.String(), "error", err)
+		return false
+	}
+	p.st.unwritten = nil
+	return true
 }
 
 // planned are the steps of the tasks that are still to be done.

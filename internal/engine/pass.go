@@ -47,7 +47,7 @@ func (e *Engine) pass(ctx context.Context, key Key) string {
 		return "gone"
 	}
 	st := e.state(key)
-	st.load(app)
+	st.load(app, e.Intents)
 	e.watchInputs(key, app)
 	p := &pass{e: e, key: key, app: app, st: st}
 	p.terminate()

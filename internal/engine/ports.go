@@ -59,6 +59,20 @@ type Applications interface {
 	Release(ctx context.Context, key Key) error
 }
 
+// Intents is where it is written down what is about to be made, before it is
+// made and before it is in the Application's status. It may be nil: then each
+// such note is a write of the status.
+type Intents interface {
+	// Intend returns once it would survive a crash that the Application is about
+	// to make the resources.
+	Intend(ctx context.Context, uid string, refs []plan.Ref) error
+	// Fulfil lets go of an Application's notes: its status tells all of them, or
+	// it is gone. It does not block.
+	Fulfil(uid string)
+	// Intended are the notes that an earlier process left of an Application.
+	Intended(uid string) []plan.Ref
+}
+
 // Fence is an Application's project as far as it holds the Application in.
 // Errors say which rule of which project refused what.
 type Fence interface {

@@ -33,9 +33,11 @@ type state struct {
 	// healProblem is why the last heal failed, or empty.
 	healProblem string
 
-	// unwritten is true while the inventory holds something that is to be made and
-	// that the written one does not.
-	unwritten bool
+	// unwritten are the resources in the inventory that are to be made, and of
+	// which nothing is written down yet.
+	unwritten []plan.Ref
+	// intended is true while some are written down as intents only.
+	intended bool
 	// written is when the status was last written.
 	written time.Time
 }
@@ -50,12 +52,18 @@ type lastSync struct {
 }
 
 // load takes up what an earlier process left in the status.
-func (st *state) load(app *v1alpha1.Application) {
+func (st *state) load(app *v1alpha1.Application, intents Intents) {
 	if st.loaded && st.uid == string(app.UID) {
 		return
 	}
 	*st = state{uid: string(app.UID), loaded: true}
 	st.held = heldFromStatus(app.Status.Inventory)
+	if intents != nil {
+		for _, ref := range intents.Intended(st.uid) {
+			st.intended = true
+			st.expect(ref)
+		}
+	}
 	op := app.Status.OperationState
 	if op == nil || op.Operation.Sync == nil {
 		return
@@ -137,6 +145,16 @@ func (st *state) remember(h driver.Held) {
 		return
 	}
 	st.held = slices.Insert(st.held, at, h)
+}
+
+// expect enters a resource that is to be made, and tells whether it is new.
+func (st *state) expect(ref plan.Ref) bool {
+	h := driver.Held{Ref: ref}
+	at, found := slices.BinarySearchFunc(st.held, h, compareHeld)
+	if !found {
+		st.held = slices.Insert(st.held, at, h)
+	}
+	return !found
 }
 
 func compareHeld(a, b driver.Held) int {

@@ -60,7 +60,7 @@ const startTime = 2 * time.Second
 // moment, and then one write tells both.
 func (p *pass) patience(now time.Time) time.Duration {
 	ended := p.st.ended
-	if ended == nil || !ended.ok || !ended.op.automated || !ended.op.recorded || p.unavailable != "" || p.worst() != health.Progressing {
+	if ended == nil || !ended.ok || !ended.op.automated || !ended.op.recorded && !p.st.intended || p.unavailable != "" || p.worst() != health.Progressing {
 		return 0
 	}
 	return ended.at.Add(startTime).Sub(now)
@@ -82,6 +82,7 @@ func (p *pass) settle(ctx context.Context) {
 // write makes the status the given one, where it differs.
 func (p *pass) write(ctx context.Context, status v1alpha1.ApplicationStatus) error {
 	if equality.Semantic.DeepEqual(p.app.Status, status) {
+		p.fulfil()
 		return nil
 	}
 	now := p.e.Clock.Now()
@@ -92,10 +93,19 @@ func (p *pass) write(ctx context.Context, status v1alpha1.ApplicationStatus) err
 	}
 	p.st.written = now
 	p.st.ended = nil
+	p.fulfil()
 	if fresh, ok := p.e.Applications.Get(p.key); ok {
 		p.app = fresh
 	}
 	return nil
+}
+
+// fulfil lets go of the intents: the inventory that was written tells them all.
+func (p *pass) fulfil() {
+	if p.st.intended {
+		p.e.Intents.Fulfil(p.st.uid)
+		p.st.intended = false
+	}
 }
 
 // transitions tells of what users care about when it changes.

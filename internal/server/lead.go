@@ -48,12 +48,18 @@ func (s *Server) lead(ctx context.Context) error {
 	defer p.driver.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	journal, err := controller.OpenJournal(ctx, s.counted(), s.Log)
+	if err != nil {
+		return err
+	}
+	p.engine.Intents = journal
 	if err := p.fleet.Start(ctx); err != nil {
 		return err
 	}
 	if err := p.controller.Start(ctx, p.engine); err != nil {
 		return err
 	}
+	p.retainIntents(journal)
 	s.leading.Store(p)
 	defer s.leading.Store(nil)
 	s.Log.Info("holding Applications true", "applications", len(p.controller.Keys()), "clusters", p.fleet.Len()+1)
@@ -61,6 +67,16 @@ func (s *Server) lead(ctx context.Context) error {
 		return fmt.Errorf("run the engine: %w", err)
 	}
 	return nil
+}
+
+// retainIntents drops what was intended for Applications that are gone.
+func (p *parts) retainIntents(journal *controller.Journal) {
+	known := map[string]bool{}
+	p.controller.Where(func(_ engine.Key, app *v1alpha1.Application) bool {
+		known[string(app.UID)] = true
+		return false
+	})
+	journal.Retain(func(uid string) bool { return known[uid] })
 }
 
 // counted is the control plane's configuration with its requests counted.
