@@ -11,8 +11,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/yaml"
 
 	"github.com/plumb-dev/plumb/bench/harness"
 	"github.com/plumb-dev/plumb/internal/localkube/kubetest"
@@ -28,11 +33,14 @@ type world struct {
 	binary string
 	engine *harness.Engine
 	err    error
+
+	mu   sync.Mutex
+	kube kubernetes.Interface
 }
 
 const (
 	patience = 90 * time.Second
-	interval = 50 * time.Millisecond
+	interval = 100 * time.Millisecond
 )
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -118,7 +126,8 @@ func (o outcome) String() string {
 // command runs a program against the control plane.
 func (w *world) command(t *testing.T, stdin, program string, args ...string) outcome {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	// Not the test's own context: it is done when the test tidies up.
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = append(harness.GitEnvironment(w.dir), "KUBECONFIG="+kubetest.Kubeconfig(t))
@@ -218,19 +227,39 @@ func (a app) is(sync, health string) bool {
 // app reads an Application of plumb.dev, or of the group given with its name.
 func (w *world) app(t *testing.T, namespace, name string) app {
 	t.Helper()
-	var a app
-	resource := "applications.plumb.dev"
-	if group, rest, ok := strings.Cut(name, "/"); ok {
-		resource, name = "applications."+group, rest
+	group := "plumb.dev"
+	if g, rest, ok := strings.Cut(name, "/"); ok {
+		group, name = g, rest
 	}
-	text := w.command(t, "", "kubectl", "get", resource, name, "-n", namespace, "-o", "json", "--ignore-not-found").stdout
-	if text == "" {
+	var a app
+	path := fmt.Sprintf("/apis/%s/v1alpha1/namespaces/%s/applications/%s", group, namespace, name)
+	text, err := w.client(t).Discovery().RESTClient().Get().AbsPath(path).DoRaw(t.Context())
+	if apierrors.IsNotFound(err) {
 		return a
 	}
-	if err := json.Unmarshal([]byte(text), &a); err != nil {
+	if err == nil {
+		err = json.Unmarshal(text, &a)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	return a
+}
+
+// client is for what is asked again and again; kubectl takes too long for that.
+func (w *world) client(t *testing.T) kubernetes.Interface {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.kube == nil {
+		config := kubetest.Config(t)
+		config.QPS, config.Burst = -1, -1
+		var err error
+		if w.kube, err = kubernetes.NewForConfig(config); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w.kube
 }
 
 // await waits until an Application is as told.
@@ -264,7 +293,7 @@ func application(name, repo, path, destination string, change func(spec map[stri
 	return manifest("plumb.dev/v1alpha1", "Application", name, map[string]any{"spec": spec})
 }
 
-// manifest is an object in JSON, which is YAML. fields may hold "metadata".
+// manifest is an object in YAML. fields may hold "metadata".
 func manifest(apiVersion, kind, name string, fields map[string]any) string {
 	meta := map[string]any{"name": name}
 	obj := map[string]any{"apiVersion": apiVersion, "kind": kind, "metadata": meta}
@@ -277,7 +306,7 @@ func manifest(apiVersion, kind, name string, fields map[string]any) string {
 		}
 		obj[k] = v
 	}
-	text, err := json.Marshal(obj)
+	text, err := yaml.Marshal(obj)
 	if err != nil {
 		panic(err) // a programming error of the test
 	}
