@@ -170,8 +170,11 @@ func (w *walk) file(p, kind string, data []byte) error {
 	}
 	docs, err := render.ParseYAML(p, data, render.Parsing{Limits: w.limits})
 	if err != nil {
-		if len(docs) == 0 && !looksLikeManifest(data) && !errors.Is(err, render.ErrTooMuch) {
-			return nil // some other YAML: templates, values, configuration
+		if len(docs) == 0 && !contains(data, "apiVersion", "kind") && !errors.Is(err, render.ErrTooMuch) {
+			// Some other YAML: templates, values, configuration. But who meant it to
+			// be a manifest must not look for it in vain.
+			w.out.Warn(err.Error() + ": the file does not look like a manifest and is skipped")
+			return nil
 		}
 		return err
 	}
@@ -212,8 +215,11 @@ func hasKind(v any) bool {
 }
 
 // looksLikeManifest says whether a text that is no object was meant to be one.
-func looksLikeManifest(data []byte) bool {
-	for _, key := range []string{"apiVersion", "kind", "metadata"} {
+func looksLikeManifest(data []byte) bool { return contains(data, "apiVersion", "kind", "metadata") }
+
+// contains tells whether a text has all of the keys, anywhere.
+func contains(data []byte, keys ...string) bool {
+	for _, key := range keys {
 		if !bytes.Contains(data, []byte(key+":")) && !bytes.Contains(data, []byte(`"`+key+`"`)) {
 			return false
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -112,6 +113,16 @@ func TestDirectory(t *testing.T) {
 	}
 }
 
+func TestSkippedFilesAreNamed(t *testing.T) {
+	b, err := run(tree, &v1alpha1.ApplicationSourceDirectory{}, render.Limits{}, "app/mkdocs.yaml", "nav: [\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(b.Warnings, func(w string) bool { return strings.HasPrefix(w, "app/mkdocs.yaml:1: ") && strings.HasSuffix(w, "skipped") }) {
+		t.Errorf("a file that is neither YAML nor a manifest: warnings %q", b.Warnings)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	const good = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n"
 	cases := map[string]struct {
@@ -123,6 +134,7 @@ func TestRefusals(t *testing.T) {
 		is     error
 	}{
 		"Syntax":     {reason: "a manifest with an error", files: []string{"app/x.yaml", good + "data: [\n"}, want: "app/x.yaml:4: invalid YAML"},
+		"Unfinished": {reason: "an error before all of a manifest is there", files: []string{"app/x.yaml", "apiVersion: v1\nkind: [\n"}, want: "app/x.yaml:2: invalid YAML"},
 		"SecondDoc":  {reason: "a later document with an error, whatever it looks like", files: []string{"app/x.yaml", good + "---\na: [\n"}, want: "app/x.yaml:5: invalid YAML"},
 		"NoKind":     {reason: "a manifest that forgot its kind", files: []string{"app/x.yaml", "apiVersion: v1\nkind:\nmetadata: {name: x}\n"}, want: "app/x.yaml:1: object has no kind"},
 		"Duplicate":  {reason: "a key twice", files: []string{"app/x.yaml", good + "data: {a: b}\ndata: {a: c}\n"}, want: `app/x.yaml:5: invalid YAML: key "data" already set`},
