@@ -11,7 +11,10 @@ import (
 	"strconv"
 	"strings"
 
+	"sigs.k8s.io/kustomize/api/konfig"
+	"sigs.k8s.io/kustomize/api/provider"
 	"sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/resid"
 	"sigs.k8s.io/yaml"
 
 	"github.com/plumb-dev/plumb/internal/render"
@@ -108,6 +111,9 @@ func (c checker) plugins(k *types.Kustomization) error {
 	} {
 		for i, entry := range list {
 			if strings.Contains(entry, "\n") || strings.HasPrefix(entry, "{") {
+				if err := render.CheckAliases(c.file, []byte(entry), c.fs.limits.TotalBytes); err != nil {
+					return err
+				}
 				if err := refuseRemotePlugin(c.file, []byte(entry)); err != nil {
 					return err
 				}
@@ -118,7 +124,7 @@ func (c checker) plugins(k *types.Kustomization) error {
 				return err
 			}
 			list[i] = got
-			if err := c.onlyResources(what, got); err != nil {
+			if err := c.onlyResources(what, got, map[string]bool{}); err != nil {
 				return err
 			}
 		}
@@ -127,14 +133,17 @@ func (c checker) plugins(k *types.Kustomization) error {
 }
 
 // onlyResources refuses a directory of plugin configurations that are changed
-// before they are used: what they would then read could not be checked.
-func (c checker) onlyResources(what, ref string) error {
+// before they are used: what they would then read could not be checked. The
+// directories that are seen already are not looked at again.
+func (c checker) onlyResources(what, ref string, seen map[string]bool) error {
 	p, err := render.Resolve(c.dir, ref)
-	if err != nil || !c.fs.IsDir("/"+p) {
-		return nil
+	if err != nil || seen[p] || !c.fs.IsDir("/"+p) {
+		return nil //nolint:nilerr // the reference was checked already: this one is to what was fetched
 	}
+	seen[p] = true
 	t, in := c.fs.at(p)
-	data, err := c.fs.read("/" + path.Join(p, path.Base(render.Kustomization(t, in))))
+	file := path.Join(p, path.Base(render.Kustomization(t, in)))
+	data, err := c.fs.read("/" + file)
 	if err != nil {
 		return err
 	}
@@ -142,11 +151,31 @@ func (c checker) onlyResources(what, ref string) error {
 	if err := yaml.Unmarshal(data, &fields); err != nil {
 		return kustomizationError(p, data, err)
 	}
-	for field := range fields {
+	inner := checker{fs: c.fs, file: c.fs.shown(file), dir: p, data: data}
+	for field, value := range fields {
 		switch field {
-		case "apiVersion", "kind", "metadata", "resources", "bases":
+		case "apiVersion", "kind", "metadata":
+		case "resources", "bases":
+			if err := inner.alsoOnlyResources(what, value, seen); err != nil {
+				return err
+			}
 		default:
 			return render.Errorf(c.file, c.line(ref), "%s %q: its kustomization has %q, but one that holds plugin configurations may only have resources: %w", what, ref, field, render.ErrUnsupported)
+		}
+	}
+	return nil
+}
+
+func (c checker) alsoOnlyResources(what string, list any, seen map[string]bool) error {
+	entries, _ := list.([]any)
+	for _, entry := range entries {
+		ref, _ := entry.(string)
+		got, err := c.resource(what, ref, true)
+		if err != nil {
+			return err
+		}
+		if err := c.onlyResources(what, got, seen); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -265,28 +294,40 @@ func isURL(ref string) bool {
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https")
 }
 
-var mayHaveURL = regexp.MustCompile(`(?i)https?:`)
-
 // refuseRemotePlugin refuses the configuration of a built-in plugin that names
-// a URL where kustomize would read a file.
+// a URL where kustomize would read a file. It reads the text with kustomize's
+// own parser: another one could see something else in it.
 func refuseRemotePlugin(file string, data []byte) error {
-	if !bytes.Contains(data, []byte("builtin")) || !mayHaveURL.Match(data) {
+	if !mayNameURL(data) {
 		return nil
 	}
-	docs, err := render.ParseYAML(file, data, render.Parsing{LastKeyWins: true})
+	nodes, err := provider.NewDefaultDepProvider().GetResourceFactory().RNodesFromBytes(data)
 	if err != nil {
-		return nil // kustomize says what is wrong
+		return nil //nolint:nilerr // kustomize reads it in the same way, uses none of it, and says what is wrong
 	}
-	for _, d := range docs {
-		m, ok := d.Value.(map[string]any)
-		if !ok || m["apiVersion"] != "builtin" {
+	for _, n := range nodes {
+		if group, version := resid.ParseGroupVersion(n.GetApiVersion()); group != "" || version != konfig.BuiltinPluginApiVersion {
 			continue
 		}
-		if ref := urlIn(m); ref != "" {
-			return render.Errorf(file, d.Line, "the plugin configuration names the URL %q: %w", ref, render.ErrUnsupported)
+		fields, err := n.Map()
+		if err != nil {
+			// Not with the error, which shows the whole object.
+			return render.Errorf(file, 0, "the plugin configuration %q cannot be read: has it equal keys, or keys that are no texts?", n.GetName())
+		}
+		if ref := urlIn(fields); ref != "" {
+			return render.Errorf(file, checker{data: data}.line(ref), "the plugin configuration names the URL %q: %w", ref, render.ErrUnsupported)
 		}
 	}
 	return nil
+}
+
+var webScheme = regexp.MustCompile(`(?i)https?:`)
+
+// mayNameURL is a quick look: a text without escapes, tags and wide characters
+// says literally what it means.
+func mayNameURL(data []byte) bool {
+	return bytes.ContainsAny(data, "\\!\x00") ||
+		bytes.Contains(data, []byte(konfig.BuiltinPluginApiVersion)) && webScheme.Match(data)
 }
 
 // urlIn finds a text that is a URL, other than in labels and annotations.

@@ -154,14 +154,12 @@ func (f *treeFS) ReadFile(p string) ([]byte, error) {
 // vet checks what a file says, and gives what kustomize is to read instead.
 func (f *treeFS) vet(p string, data []byte) ([]byte, error) {
 	shown := f.shown(p)
-	switch path.Ext(p) {
-	case ".yaml", ".yml", ".json", "":
-		if err := render.CheckAliases(shown, data, f.limits.TotalBytes); err != nil {
-			return nil, err
-		}
-		if err := refuseRemotePlugin(shown, data); err != nil {
-			return nil, err
-		}
+	// Whatever its name, kustomize may be told to take it for resources.
+	if err := render.CheckAliases(shown, data, f.limits.TotalBytes); err != nil {
+		return nil, err
+	}
+	if err := refuseRemotePlugin(shown, data); err != nil {
+		return nil, err
 	}
 	if !render.IsKustomization(path.Base(p)) {
 		return data, nil

@@ -106,7 +106,7 @@ func TestRefusals(t *testing.T) {
 			reason: "nor by the configuration of a built-in plugin",
 			files: map[string]string{"app/kustomization.yaml": "resources: [cm.yaml]\ntransformers: [t.yaml]\n", "app/cm.yaml": deployment,
 				"app/t.yaml": "apiVersion: builtin\nkind: PatchTransformer\nmetadata: {name: x}\npath: http://169.254.169.254/latest\n"},
-			want: `app/t.yaml:1: the plugin configuration names the URL`, is: render.ErrUnsupported,
+			want: `app/t.yaml:4: the plugin configuration names the URL`, is: render.ErrUnsupported,
 		},
 		"ExecPlugin": {
 			reason: "plugins that are programs are not run",
