@@ -118,7 +118,9 @@ func TestSkippedFilesAreNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.ContainsFunc(b.Warnings, func(w string) bool { return strings.HasPrefix(w, "app/mkdocs.yaml:1: ") && strings.HasSuffix(w, "skipped") }) {
+	if !slices.ContainsFunc(b.Warnings, func(w string) bool {
+		return strings.HasPrefix(w, "app/mkdocs.yaml:1: ") && strings.HasSuffix(w, "skipped")
+	}) {
 		t.Errorf("a file that is neither YAML nor a manifest: warnings %q", b.Warnings)
 	}
 }
