@@ -189,7 +189,7 @@ func sourcesText(sources []v1alpha1.ApplicationSource) string {
 
 // sourceText is repository, path or chart, and revision of a source.
 func sourceText(s v1alpha1.ApplicationSource) string {
-	text := s.RepoURL
+	text := v1alpha1.RedactURL(s.RepoURL)
 	switch {
 	case s.Chart != "":
 		text += " chart " + s.Chart
@@ -226,8 +226,8 @@ func (c commandline) watchApplications(ctx context.Context, names []string, s se
 		}
 		return false, v.show([]application{a})
 	})
-	if ctx.Err() != nil { // Ctrl-C is how a watch ends
-		return nil
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // Ctrl-C is how a watch ends
 	}
 	return err
 }

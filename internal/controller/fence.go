@@ -106,7 +106,7 @@ var _ engine.Fence = (*fence)(nil)
 func (f *fence) AllowSource(repo string) error {
 	url := normalRepo(repo)
 	if url == "" && repo != "" {
-		return fmt.Errorf("%s cannot allow the repository %q: it is no URL", f.where, repo)
+		return fmt.Errorf("%s cannot allow the repository %q: it is no URL", f.where, v1alpha1.RedactURL(repo))
 	}
 	allowed := slices.ContainsFunc(f.scoped, func(own string) bool { return sameRepo(own, repo) })
 	for i, p := range f.sources {
@@ -114,11 +114,11 @@ func (f *fence) AllowSource(repo string) error {
 		case p.match(url):
 			allowed = true
 		case p.deny:
-			return fmt.Errorf("%s denies the repository %s by spec.sourceRepos[%d] %q", f.where, repo, i, p.text)
+			return fmt.Errorf("%s denies the repository %s by spec.sourceRepos[%d] %q", f.where, v1alpha1.RedactURL(repo), i, p.text)
 		}
 	}
 	if !allowed {
-		return fmt.Errorf("%s does not allow the repository %s: no entry of spec.sourceRepos matches it", f.where, repo)
+		return fmt.Errorf("%s does not allow the repository %s: no entry of spec.sourceRepos matches it", f.where, v1alpha1.RedactURL(repo))
 	}
 	return nil
 }

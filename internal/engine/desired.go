@@ -72,7 +72,7 @@ func (e *Engine) origin(s v1alpha1.ApplicationSource) (source.Source, error) {
 		from = e.Sources.Git
 	}
 	if from == nil {
-		return nil, fmt.Errorf("no source can fetch %s", s.RepoURL)
+		return nil, fmt.Errorf("no source can fetch %s", v1alpha1.RedactURL(s.RepoURL))
 	}
 	return from, nil
 }
@@ -94,7 +94,7 @@ func (e *Engine) resolve(ctx context.Context, r request) ([]resolved, error) {
 		}
 		cred, err := e.Credentials.For(s.RepoURL, r.app.Spec.GetProject())
 		if err != nil {
-			return nil, fmt.Errorf("credentials of %s: %w", s.RepoURL, err)
+			return nil, fmt.Errorf("credentials of %s: %w", v1alpha1.RedactURL(s.RepoURL), err)
 		}
 		spec := source.Spec{Repo: s.RepoURL, Revision: s.TargetRevision, Chart: s.Chart, TagPrefix: s.TagPrefix}
 		if i < len(r.revisions) && r.revisions[i] != "" {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/source"
 )
 
@@ -20,7 +21,7 @@ type fetcher struct {
 // FetchChart gives the content of a chart by its version or range of versions.
 func (f fetcher) FetchChart(ctx context.Context, repo, name, version string) (source.Tree, error) {
 	if !strings.Contains(repo, "://") {
-		return nil, fmt.Errorf("dependency %s: the repository %q is not a URL: give its URL in Chart.yaml, or put the chart into charts/", name, repo)
+		return nil, fmt.Errorf("dependency %s: the repository %q is not a URL: give its URL in Chart.yaml, or put the chart into charts/", name, v1alpha1.RedactURL(repo))
 	}
 	tree, err := f.fetch(ctx, f.e.Sources.Helm, source.Spec{Repo: repo, Chart: name, Revision: version})
 	if err != nil {

@@ -169,9 +169,9 @@ func (p *pass) syncStatus(s *v1alpha1.ApplicationStatus) {
 	spec := &p.app.Spec
 	s.Sync.ComparedTo = v1alpha1.ComparedTo{Destination: spec.Destination, IgnoreDifferences: spec.IgnoreDifferences}
 	if spec.HasMultipleSources() {
-		s.Sync.ComparedTo.Sources = spec.Sources
+		s.Sync.ComparedTo.Sources = spec.Sources.Redacted()
 	} else {
-		s.Sync.ComparedTo.Source = spec.GetSource()
+		s.Sync.ComparedTo.Source = spec.GetSource().Redacted()
 	}
 	s.Plan = nil
 	if !p.compared || p.sourceFailed || p.refused != "" {
@@ -376,9 +376,9 @@ func (p *pass) operationState(op *operation, phase v1alpha1.OperationPhase, mess
 		spec := &p.app.Spec
 		s.SyncResult.Revision, s.SyncResult.Revisions = revisionsOf(spec, p.st.desired.revisions)
 		if spec.HasMultipleSources() {
-			s.SyncResult.Sources = spec.Sources
+			s.SyncResult.Sources = spec.Sources.Redacted()
 		} else {
-			s.SyncResult.Source = spec.GetSource()
+			s.SyncResult.Source = spec.GetSource().Redacted()
 		}
 	}
 	return s

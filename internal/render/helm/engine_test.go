@@ -49,7 +49,7 @@ func load(t *testing.T, dir string) map[string]string {
 	out := map[string]string{}
 	_ = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
-			return nil
+			return err
 		}
 		if data, err := os.ReadFile(p); err == nil {
 			rel, _ := filepath.Rel(dir, p)

@@ -149,7 +149,7 @@ func number(args []any, i int) int64 {
 		case v.CanInt():
 			return v.Int()
 		case v.CanUint():
-			return int64(min(v.Uint(), 1<<62)) //nolint:gosec // bounded just now
+			return int64(min(v.Uint(), 1<<62)) // bounded just now
 		case v.CanFloat():
 			return int64(v.Float())
 		}

@@ -84,8 +84,13 @@ func (r *rendering) render() error {
 	}
 	top, err := commonutil.ToRenderValuesWithSchemaValidation(ch, values, release, caps, true)
 	if err != nil {
-		return r.at("values.yaml", err)
+		return mask(r.at("values.yaml", err), values)
 	}
+	return mask(r.template(ch, top), map[string]any(top))
+}
+
+// template checks the values and runs the templates with them.
+func (r *rendering) template(ch *chart.Chart, top common.Values) error {
 	if !r.opts.SkipSchemaValidation {
 		if err := r.validate(ch, top["Values"]); err != nil {
 			return err

@@ -399,3 +399,29 @@ func TestDependencies(t *testing.T) {
 		t.Errorf("what was fetched, at the locked version:\n%s", diff)
 	}
 }
+
+func TestErrorsDoNotQuoteSecrets(t *testing.T) {
+	for name, tc := range map[string]struct{ template, want string }{
+		"fail":     {`{{ fail .Values.db.password }}`, "++++++++"},
+		"in words": {`{{ fail (printf "%s is too weak for %s" .Values.db.password .Values.db.user) }}`, "++++++++ is too weak for admin"},
+		"list":     {`{{ fail (first .Values.apiKeys) }}`, "++++++++"},
+		"default":  {`{{ fail .Values.token }}`, "++++++++"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req := request(chartOf("a: b\n"+tc.template+"\n", "web/values.yaml", "token: canary-token\n"),
+				&v1alpha1.ApplicationSourceHelm{Values: "db: {password: canary-1, user: admin}\napiKeys: [canary-2]\n"})
+			_, err := Renderer{}.Render(t.Context(), req)
+			if err == nil {
+				t.Fatal("it did not fail")
+			}
+			for e := err; e != nil; e = errors.Unwrap(e) {
+				if strings.Contains(e.Error(), "canary") {
+					t.Errorf("the error shows a secret: %v", e)
+				}
+			}
+			if want := "web/templates/t.yaml:2: " + tc.want; !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("the error is %q, want %q", err, want)
+			}
+		})
+	}
+}

@@ -2,7 +2,6 @@ package helm
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -25,7 +24,7 @@ func TestSameAsTemplate(t *testing.T) {
 		t.Skip("walks the module cache")
 	}
 	before := slog.Default()
-	slog.SetDefault(slog.New(slog.NewTextHandler(io.Discard, nil)))
+	slog.SetDefault(slog.New(slog.DiscardHandler))
 	t.Cleanup(func() { slog.SetDefault(before) })
 	same, failing := 0, 0
 	for _, module := range []string{"github.com/argoproj/argo-cd/v3", "helm.sh/helm/v4"} {
