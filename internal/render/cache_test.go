@@ -87,15 +87,15 @@ func TestCache(t *testing.T) {
 			if tc.kind == "" {
 				tc.kind = v1alpha1.ApplicationSourceTypeDirectory
 			}
-			make := func(f, v map[string]string) Request {
+			build := func(f, v map[string]string) Request {
 				return Request{AppName: "a", Input: Input{Tree: memtree.New(f), Path: "apps/a"}, Refs: map[string]Input{"values": {Tree: memtree.New(v)}}}
 			}
 			c, r := NewCache(1<<20), &reader{do: tc.do, kind: tc.kind}
-			first, rendered, err := c.Render(t.Context(), make(files, values), r)
+			first, rendered, err := c.Render(t.Context(), build(files, values), r)
 			if err != nil || !rendered {
 				t.Fatalf("first: rendered %v, %v", rendered, err)
 			}
-			req := make(with(files, tc.change), with(values, tc.valuesC))
+			req := build(with(files, tc.change), with(values, tc.valuesC))
 			if tc.request != nil {
 				tc.request(&req)
 			}
@@ -107,7 +107,7 @@ func TestCache(t *testing.T) {
 				t.Errorf("%s: rendered %v, want %v (%v)", tc.reason, rendered, tc.rendered, err)
 			}
 			// Both contents stay known: a rollback renders nothing.
-			if _, rendered, _ := c.Render(t.Context(), make(files, values), r); rendered {
+			if _, rendered, _ := c.Render(t.Context(), build(files, values), r); rendered {
 				t.Errorf("%s: going back rendered", tc.reason)
 			}
 			if want := map[bool]uint64{true: 2, false: 1}[tc.rendered]; c.Renderings() != want {

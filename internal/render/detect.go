@@ -192,6 +192,7 @@ func (t Tools) of(kind v1alpha1.ApplicationSourceType) Renderer {
 		return t.Kustomize
 	case v1alpha1.ApplicationSourceTypeDirectory:
 		return t.Directory
+	default:
+		return nil
 	}
-	return nil
 }
