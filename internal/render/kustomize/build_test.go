@@ -84,7 +84,7 @@ func kustomizationsBelow(root string) (map[string]string, []string) {
 	files, dirs := map[string]string{}, []string{}
 	_ = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
-			return nil
+			return err
 		}
 		rel, _ := filepath.Rel(root, p)
 		if d.IsDir() && (rel == "ui" || d.Name() == "node_modules") {

@@ -189,10 +189,10 @@ func (c checker) files(k *types.Kustomization) error {
 	if p := k.OpenAPI["path"]; p != "" {
 		refs = append(refs, p)
 	}
-	for _, p := range append(append([]types.Patch{}, k.Patches...), k.PatchesJson6902...) {
+	for _, p := range append(append([]types.Patch{}, k.Patches...), k.PatchesJson6902...) { //nolint:staticcheck // deprecated, and still in use
 		refs = append(refs, p.Path)
 	}
-	for _, p := range k.PatchesStrategicMerge {
+	for _, p := range k.PatchesStrategicMerge { //nolint:staticcheck // deprecated, and still in use
 		if !strings.Contains(string(p), "\n") {
 			refs = append(refs, string(p))
 		}

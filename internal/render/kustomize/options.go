@@ -158,7 +158,7 @@ func addLabels(k *types.Kustomization, o *v1alpha1.ApplicationSourceKustomize, e
 		if o.LabelIncludeTemplates {
 			return fmt.Errorf("kustomize.labelIncludeTemplates needs labelWithoutSelector: with selectors the templates get the labels anyway")
 		}
-		return addPairs(&k.CommonLabels, labels, o.ForceCommonLabels, "label", "forceCommonLabels")
+		return addPairs(&k.CommonLabels, labels, o.ForceCommonLabels, "label", "forceCommonLabels") //nolint:staticcheck // what kustomize edit sets
 	}
 	for i, l := range k.Labels {
 		if !l.IncludeSelectors && l.IncludeTemplates == o.LabelIncludeTemplates {
