@@ -71,8 +71,9 @@ func Passing(err error) bool {
 	switch ReasonOf(err) {
 	case ReasonUnreachable, ReasonTimedOut, ReasonFailed:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 var userinfo = regexp.MustCompile(`([a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#\s@]+(?:@[^/?#\s@]+)*@`)

@@ -46,7 +46,7 @@ var digestForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // NewStore keeps archives in a directory.
 func NewStore(dir string, limits Limits) (*Store, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("archive store: %w", err)
 	}
 	return &Store{dir: dir, limits: limits.WithDefaults(), memory: memoryBytes, order: list.New(), loaded: map[string]*list.Element{}}, nil

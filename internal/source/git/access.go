@@ -26,7 +26,7 @@ type access struct {
 const defaultUser = "x-access-token"
 
 // credentialHelper answers from the environment. Git runs it with a shell.
-const credentialHelper = `!f() { test "$1" = get && printf 'username=%s\npassword=%s\n' "$PLUMB_GIT_USERNAME" "$PLUMB_GIT_PASSWORD"; }; f`
+const credentialHelper = `!f() { test "$1" = get && printf 'username=%s\npassword=%s\n' "$PLUMB_GIT_USERNAME" "$PLUMB_GIT_PASSWORD"; }; f` //nolint:gosec // names variables, holds nothing
 
 // newAccess prepares credentials for a remote at its effective URL.
 func newAccess(tmp, effective string, cred source.Credentials) (*access, error) {

@@ -338,7 +338,7 @@ func removeMirror(dir string) error {
 	if ok, err := l.TryLock(); err != nil || !ok {
 		return err
 	}
-	defer l.Unlock()
+	defer func() { _ = l.Unlock() }()
 	return os.RemoveAll(dir)
 }
 

@@ -137,7 +137,7 @@ func (l *localWatch) close() {
 func addAll(w *fsnotify.Watcher, root string) {
 	_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {
-			return nil
+			return nil //nolint:nilerr // left to the poll
 		}
 		if len(w.WatchList()) >= maxWatched {
 			return filepath.SkipAll

@@ -332,7 +332,7 @@ func (m *mirror) create(ctx context.Context, format string) error {
 	if err != nil {
 		return fmt.Errorf("create the mirror: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Join(fresh, "refs", "plumb"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(fresh, "refs", "plumb"), 0o700); err != nil {
 		return fmt.Errorf("create the mirror: %w", err)
 	}
 	if _, err := os.Stat(m.dir); err == nil {

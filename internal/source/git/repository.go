@@ -194,7 +194,7 @@ func (r *repository) nextPoll() time.Duration {
 			interval = min(interval, backoff(v.failures))
 		}
 	}
-	return interval*9/10 + time.Duration(rand.Int64N(int64(interval)/5+1))
+	return interval*9/10 + time.Duration(rand.Int64N(int64(interval)/5+1)) //nolint:gosec // spreads load, hides nothing
 }
 
 func backoff(failures int) time.Duration {

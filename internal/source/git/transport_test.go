@@ -26,7 +26,6 @@ const canary = "c4n4ry-s3cret!/+&"
 type gitServer struct {
 	*httptest.Server
 	requests atomic.Int64
-	headers  chan http.Header
 }
 
 func serveHTTP(t testing.TB, root string, allow func(*http.Request) bool) *gitServer {

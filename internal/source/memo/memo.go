@@ -175,7 +175,7 @@ func (m *Memo) jittered() time.Duration {
 	if m.interval < 0 {
 		return 365 * 24 * time.Hour
 	}
-	return m.interval*9/10 + time.Duration(rand.Int64N(int64(m.interval)/5+1))
+	return m.interval*9/10 + time.Duration(rand.Int64N(int64(m.interval)/5+1)) //nolint:gosec // spreads load, hides nothing
 }
 
 func (m *Memo) poke() {
