@@ -127,7 +127,7 @@ const (
 )
 
 // Problem is why one resource can't be looked at or changed.
-type Problem struct {
+type Problem struct { //nolint:errname // a resource has it as its problem; that it is an error too comes second
 	// Reason is a CamelCase word.
 	Reason  string
 	Message string

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
@@ -165,7 +166,7 @@ func (c *comparer) change(r *driver.Resource, live *object, declared map[string]
 	looked := hash(declared)
 	if live != nil {
 		after = merge(live.live, live.declared, declared)
-		looked += fmt.Sprint(live.revision)
+		looked += strconv.Itoa(live.revision)
 	}
 	if live != nil || c.want.Full {
 		if !c.predict(r, looked) {

@@ -27,8 +27,9 @@ func generic(obj *unstructured.Unstructured) (health.Health, bool) {
 		return health.Health{Status: health.Degraded, Message: r.Message}, true
 	case status.NotFoundStatus:
 		return health.Health{Status: health.Missing, Message: r.Message}, true
+	default:
+		return health.Health{Status: health.Unknown, Message: r.Message}, true
 	}
-	return health.Health{Status: health.Unknown, Message: r.Message}, true
 }
 
 // speaks tells whether an object has a condition that kstatus understands, or
