@@ -45,7 +45,7 @@ func (p *ports) settle() error {
 // listen opens the port, or a free one when it is 0 or stays taken.
 func listen(port int, deadline time.Time) (net.Listener, error) {
 	for port != 0 {
-		l, err := net.Listen("tcp", address(port))
+		l, err := net.Listen("tcp", address(port)) //nolint:noctx // an address without a name is opened at once
 		if err == nil {
 			return l, nil
 		}
@@ -54,7 +54,7 @@ func listen(port int, deadline time.Time) (net.Listener, error) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	return net.Listen("tcp", address(0))
+	return net.Listen("tcp", address(0)) //nolint:noctx // as above
 }
 
 func address(port int) string { return net.JoinHostPort(loopback, strconv.Itoa(port)) }

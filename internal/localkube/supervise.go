@@ -192,7 +192,7 @@ func (c *child) keepAlive() {
 
 // runOnce runs the child until it ends or is stopped, and says how it ended.
 func (c *child) runOnce(log io.Writer) string {
-	cmd := exec.Command(c.Path, c.Args...)
+	cmd := exec.Command(c.Path, c.Args...) //nolint:noctx // a child is asked to end before it is killed
 	cmd.Env = c.Env
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.WaitDelay = outputPatience
