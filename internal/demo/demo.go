@@ -37,7 +37,7 @@ func Prepare(ctx context.Context, dir string) error {
 	if _, err := exec.LookPath("git"); err != nil {
 		return errors.New("the demo needs the program git to make its repositories: install git, or start without --demo")
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // demo content is not secret
 		return fmt.Errorf("create the directory of the demo: %w", err)
 	}
 	for _, name := range Repositories() {
