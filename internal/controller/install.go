@@ -145,7 +145,7 @@ func awaitEstablished(ctx context.Context, client dynamic.Interface, names []str
 			crd, err := client.Resource(definitions).Get(ctx, name, metav1.GetOptions{})
 			if err != nil {
 				last = err
-				return false, nil
+				return false, nil //nolint:nilerr // it is asked again, and told when there is no more time
 			}
 			last = nil
 			return established(crd), nil
