@@ -111,11 +111,11 @@ const (
 	NameSecretType = "secret-type"
 
 	SecretTypeRepository      = "repository"
-	SecretTypeRepoCreds       = "repo-creds"
+	SecretTypeRepoCreds       = "repo-creds" //nolint:gosec // the value of a label
 	SecretTypeCluster         = "cluster"
 	SecretTypeRepositoryWrite = "repository-write"
-	SecretTypeRepoCredsWrite  = "repo-write-creds"
-	SecretTypeSCMCreds        = "scm-creds"
+	SecretTypeRepoCredsWrite  = "repo-write-creds" //nolint:gosec // the value of a label
+	SecretTypeSCMCreds        = "scm-creds"        //nolint:gosec // the value of a label
 
 	// LabelInstance is the label that Argo CD's label tracking sets on resources.
 	LabelInstance = "app.kubernetes.io/instance"
