@@ -51,7 +51,7 @@ func (s *soak) converge(ctx context.Context) (time.Duration, error) {
 			return 0, fmt.Errorf("VIOLATION: all Applications say Synced and Healthy, but:\n  %s", strings.Join(differences, "\n  "))
 		}
 		if time.Now().After(deadline) {
-			return 0, fmt.Errorf("VIOLATION: stuck for %s (%v):\n  %s", s.options.patience, err,
+			return 0, fmt.Errorf("VIOLATION: stuck for %s (%v):\n  %s", s.options.patience, err, //nolint:errorlint // it may be nil
 				strings.Join(append(pending, differences...), "\n  "))
 		}
 		if err := harness.Sleep(ctx, 100*time.Millisecond); err != nil {

@@ -54,7 +54,7 @@ type soak struct {
 
 func (s *soak) open(ctx context.Context) error {
 	ctx, s.cancel = context.WithCancel(ctx)
-	s.random = rand.New(rand.NewPCG(s.options.seed, 1)) //nolint:gosec // a scenario must be repeatable
+	s.random = rand.New(rand.NewPCG(s.options.seed, 1)) // a scenario must be repeatable
 	s.apps, s.going, s.keep, s.trees = map[string]*app{}, map[string]*app{}, map[key]string{}, map[string]string{}
 	began := time.Now()
 	var err error
