@@ -226,7 +226,7 @@ func (c *comparison) describe(v *verdict) {
 // claim makes sure that no other Application holds the object.
 func (c *comparison) claim(v *verdict) {
 	owner, address := c.desired.Target.Owner, v.declared.address()
-	holder := owner
+	var holder driver.Owner
 	if r := v.record; r != nil && r.owner != "" && r.owner != owner && c.exists(r.owner) {
 		holder = r.owner
 		c.cluster.claims.await(c.cluster.server, address, owner, holder)

@@ -3,6 +3,7 @@ package kube
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -69,7 +70,7 @@ func bundleKey(h hasher, d *driver.Desired) string {
 	if err != nil {
 		return ""
 	}
-	return h.of(d.Bundle.Hash, fmt.Sprint(len(d.Bundle.Objects)), string(b))
+	return h.of(d.Bundle.Hash, strconv.Itoa(len(d.Bundle.Objects)), string(b))
 }
 
 // readBundle reads a bundle for a destination whose kinds are given.
@@ -116,7 +117,7 @@ func (b *bundle) add(h hasher, o *render.Object, d *driver.Desired, kinds *kinds
 		b.namespaces[it.ref.Name] = true
 	}
 	it.ruling = b.rules.of(it.ref)
-	it.desired = h.of(o.Hash, it.ref.Version, it.kind.gvr.Resource, fmt.Sprint(it.options.respectIgnore))
+	it.desired = h.of(o.Hash, it.ref.Version, it.kind.gvr.Resource, strconv.FormatBool(it.options.respectIgnore))
 	if old := b.byAddress[it.address()]; old != nil { // the last one counts, as it does for Argo CD
 		*old = *it
 		return

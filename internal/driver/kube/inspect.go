@@ -97,7 +97,7 @@ func (c *comparison) inspect(ctx context.Context, v *verdict) (*inspection, erro
 		body, err = respecting(body, it, live)
 	}
 	if err != nil {
-		return &inspection{problem: &driver.Problem{Reason: ReasonInvalid, Message: err.Error()}}, nil
+		return &inspection{problem: &driver.Problem{Reason: ReasonInvalid, Message: err.Error()}}, nil //nolint:nilerr // it is the resource's problem
 	}
 	after, _, err := c.client.apply(ctx, it.kind, it.ref.Namespace, it.ref.Name, body,
 		patchOptions{manager: FieldManager, dryRun: true, noValidate: it.options.noValidate})

@@ -228,7 +228,7 @@ func (k *kindCache) lost(w *watcher, err error) {
 	}
 	k.cluster.log.Warn("watch lost", "server", k.cluster.server, "kind", k.ref.Kind, "namespace", w.namespace, "error", err.Error())
 	time.AfterFunc(lossNotice, func() {
-		if _, err, _ := w.state(); err != nil && k.cluster.ctx.Err() == nil {
+		if _, _, err := w.state(); err != nil && k.cluster.ctx.Err() == nil {
 			k.tellAll()
 		}
 	})
@@ -263,7 +263,7 @@ func (k *kindCache) ready(ctx context.Context, namespaces map[string]struct{}) e
 func (k *kindCache) readyOnce(ctx context.Context, namespaces map[string]struct{}) (retry bool, err error) {
 	for _, w := range k.watching(namespaces) {
 		for {
-			synced, err, turn := w.state()
+			synced, turn, err := w.state()
 			if apierrors.IsForbidden(err) && w.namespace == "" && k.mapping.namespaced {
 				k.narrowDown(w)
 				return true, ctx.Err()

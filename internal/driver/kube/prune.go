@@ -85,7 +85,7 @@ func (c *comparison) extra(ctx context.Context, k *kindCache, held driver.Held) 
 			Ref: ref, Sync: driver.Unknown, Cause: driver.CauseExtra, Health: health.Health{Status: health.Unknown}, Held: held,
 			Problem: &driver.Problem{Reason: ReasonForbidden, Transient: true, Message: shown(ref) + ": Plumb may not watch this kind: " + err.Error()},
 		}})
-		return nil
+		return nil //nolint:nilerr // it is the resource's problem
 	}
 	r := k.get(name{ref.Namespace, ref.Name})
 	if r == nil || r.owner != c.desired.Target.Owner {

@@ -106,10 +106,10 @@ func (w *watcher) turned() {
 
 // state tells whether the watch can be relied upon; wait is closed once that
 // may have changed.
-func (w *watcher) state() (synced bool, err error, wait <-chan struct{}) {
+func (w *watcher) state() (synced bool, wait <-chan struct{}, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.synced, w.err, w.turn
+	return w.synced, w.turn, w.err
 }
 
 // seed is a record on its way from the first list of a watch.
