@@ -39,7 +39,7 @@ type world struct {
 }
 
 const (
-	patience = 90 * time.Second
+	patience = 60 * time.Second
 	interval = 100 * time.Millisecond
 )
 
@@ -402,5 +402,12 @@ func keys(m map[string]string) func(func(string) bool) {
 				return
 			}
 		}
+	}
+}
+
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
