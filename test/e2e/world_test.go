@@ -34,8 +34,9 @@ type world struct {
 	engine *harness.Engine
 	err    error
 
-	mu   sync.Mutex
-	kube kubernetes.Interface
+	starting sync.Mutex
+	mu       sync.Mutex
+	kube     kubernetes.Interface
 }
 
 const (
@@ -82,6 +83,8 @@ func plumbBinary() (string, error) {
 // plumb starts the engine, if it does not run yet.
 func plumb(t *testing.T) *world {
 	t.Helper()
+	shared.starting.Lock()
+	defer shared.starting.Unlock()
 	if shared.err != nil {
 		t.Fatal(shared.err)
 	}
