@@ -85,7 +85,7 @@ func read(r *http.Request, into any) error {
 	decoder := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxBody))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
-		return fmt.Errorf("the body is not what is expected here (%v): %w", err, ErrInvalid)
+		return fmt.Errorf("the body is not what is expected here (%w): %w", err, ErrInvalid)
 	}
 	return nil
 }

@@ -1,9 +1,11 @@
 package fakecloud
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -45,6 +47,13 @@ type answer struct {
 func (c *Cloud) api(op string, do func(r *http.Request) (answer, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		kind, id := r.PathValue("kind"), r.PathValue("id")
+		// Only once the body has been read is it noticed that a client has gone.
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		if err != nil {
+			refuse(w, http.StatusBadRequest, "Invalid", "the body cannot be read: "+err.Error())
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		if !c.delay(r) {
 			return
 		}
@@ -200,10 +209,10 @@ func at(o *object, r *http.Request) bool {
 
 func decode(r *http.Request) (map[string]any, error) {
 	body := map[string]any{}
-	decoder := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxBody))
+	decoder := json.NewDecoder(io.LimitReader(r.Body, maxBody))
 	decoder.UseNumber()
 	if err := decoder.Decode(&body); err != nil {
-		return nil, fmt.Errorf("the body is no JSON object (%v): %w", err, ErrInvalid)
+		return nil, fmt.Errorf("the body is no JSON object (%w): %w", err, ErrInvalid)
 	}
 	return body, nil
 }

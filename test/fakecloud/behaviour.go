@@ -20,7 +20,8 @@ type Behaviour struct {
 	// of what was created, all of what was deleted.
 	ReadLag Duration `json:"readLag,omitzero"`
 	// Rate is how many requests a second are answered, with Burst more at once;
-	// the others get 429 with a Retry-After. 0: all.
+	// the others get 429, with a Retry-After of whole seconds if that is set. 0:
+	// all are answered.
 	Rate       float64  `json:"rate,omitzero"`
 	Burst      int      `json:"burst,omitzero"`
 	RetryAfter Duration `json:"retryAfter,omitzero"`
@@ -226,7 +227,9 @@ func (c *Cloud) throttle(w http.ResponseWriter) {
 	after := time.Duration(c.behaviour.RetryAfter)
 	c.stats["throttled"]++
 	c.mu.Unlock()
-	w.Header().Set("Retry-After", strconv.Itoa(int((after+time.Second-1)/time.Second)))
+	if after > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int((after+time.Second-1)/time.Second)))
+	}
 	refuse(w, http.StatusTooManyRequests, "Throttled", "too many requests")
 }
 

@@ -1,15 +1,15 @@
 package cloud
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"strings"
 
-	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 )
 
@@ -104,37 +104,33 @@ func items(list string) []any {
 // upgradeRecord turns the state of any older version into that of a version.
 func upgradeRecord(to int) func(context.Context, resource.UpgradeStateRequest, *resource.UpgradeStateResponse) {
 	return func(ctx context.Context, req resource.UpgradeStateRequest, resp *resource.UpgradeStateResponse) {
-		var from struct {
-			ID, ARN, Name, FQDN, TTL, Value string
-			Values                          []string
-			ClientToken                     *string `json:"client_token"`
-		}
-		if err := json.Unmarshal(req.RawState.JSON, &from); err != nil {
-			resp.Diagnostics.AddError("Cannot upgrade cloud_record", fmt.Sprintf("its state is not understood: %v", err))
-			return
-		}
-		if from.Values == nil {
-			from.Values = strings.Split(from.Value, ",")
-		}
-		set := func(name string, value any) {
-			resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root(name), value)...)
-		}
-		set("id", from.ID)
-		set("arn", from.ARN)
-		set("name", from.Name)
-		set("fqdn", from.FQDN)
-		set("values", from.Values)
-		set(tokenField, from.ClientToken)
-		if to == 1 {
-			set("ttl", from.TTL)
-			return
-		}
-		ttl, err := strconv.ParseInt(from.TTL, 10, 64)
+		err := convert(ctx, req.RawState.JSON, &resp.State, func(fields map[string]any) {
+			if list, ok := fields["value"].(string); ok {
+				fields["values"] = items(list)
+			}
+			if to > 1 {
+				numberTTL(fields)
+			}
+		})
 		if err != nil {
-			resp.Diagnostics.AddError("Cannot upgrade cloud_record", fmt.Sprintf("its ttl is no number: %v", err))
-			return
+			resp.Diagnostics.AddError("Cannot upgrade cloud_record", err.Error())
 		}
-		set("ttl", ttl)
-		set("type", "A")
 	}
+}
+
+// convert makes a state of one schema from one of another.
+func convert(ctx context.Context, from []byte, to *tfsdk.State, change func(fields map[string]any)) error {
+	fields := map[string]any{}
+	read := json.NewDecoder(bytes.NewReader(from))
+	read.UseNumber()
+	if err := read.Decode(&fields); err != nil {
+		return fmt.Errorf("understand the state: %w", err)
+	}
+	change(fields)
+	value, err := decoder{}.decode(fields, to.Schema.Type().TerraformType(ctx), nil)
+	if err != nil {
+		return fmt.Errorf("understand the state: %w", err)
+	}
+	to.Raw = value
+	return nil
 }

@@ -2,11 +2,8 @@ package cloud
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
-	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/objectplanmodifier"
@@ -149,7 +146,10 @@ func store() entity {
 				"labels":     stringMap(),
 			}),
 		},
-		toCloud:   func(body map[string]any) { rename(body, "title", "name") },
+		toCloud: func(body map[string]any) {
+			rename(body, "title", "name")
+			body["storage_class"] = "standard"
+		},
 		fromCloud: func(body map[string]any) { rename(body, "name", "title") },
 	}
 }
@@ -164,25 +164,13 @@ func moveStore(ctx context.Context, req resource.MoveStateRequest, resp *resourc
 	if req.SourceTypeName != "cloud_store" {
 		return // another mover's, or nobody's
 	}
-	var from struct {
-		ID, ARN, Title string
-		Versioning     bool
-		Labels         map[string]string
-	}
-	if err := json.Unmarshal(req.SourceRawState.JSON, &from); err != nil {
-		resp.Diagnostics.AddError("Cannot move cloud_store", fmt.Sprintf("its state is not understood: %v", err))
-		return
-	}
-	set := func(name string, value any) {
-		resp.Diagnostics.Append(resp.TargetState.SetAttribute(ctx, path.Root(name), value)...)
-	}
-	set("id", from.ID)
-	set("arn", from.ARN)
-	set("name", from.Title)
-	set("versioning", from.Versioning)
-	set("storage_class", "standard")
-	if from.Labels != nil {
-		set("labels", from.Labels)
+	err := convert(ctx, req.SourceRawState.JSON, &resp.TargetState, func(fields map[string]any) {
+		rename(fields, "title", "name")
+		fields["storage_class"] = "standard"
+		fields["lifecycle_rule"] = []any{}
+	})
+	if err != nil {
+		resp.Diagnostics.AddError("Cannot move cloud_store", err.Error())
 	}
 }
 
