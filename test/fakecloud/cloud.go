@@ -261,7 +261,7 @@ func (c *Cloud) remove(id string) error {
 		return err
 	}
 	for _, other := range c.objects {
-		if !other.deleted && kinds[other.Kind].uses(other.Body, o.Kind, id) {
+		if !other.deleted && len(kinds[other.Kind].refs) > 0 && kinds[other.Kind].uses(other.Body, o.Kind, id) {
 			return fmt.Errorf("%s is needed by %s: %w", id, other.ID, ErrDependency)
 		}
 	}

@@ -68,6 +68,12 @@ func build() (Tools, error) {
 		return Tools{}, fmt.Errorf("build OpenTofu and providers: %w", err)
 	}
 	bin := filepath.Join(root, "bin")
+	// That these are read here makes go test run again what they have changed for.
+	for _, stamp := range []string{".tofu.stamp", ".providers.stamp", ".testproviders.stamp"} {
+		if _, err := os.ReadFile(filepath.Join(bin, stamp)); err != nil {
+			return Tools{}, fmt.Errorf("build OpenTofu and providers: %w", err)
+		}
+	}
 	terraform, err := exec.LookPath("terraform")
 	if err != nil {
 		terraform = ""

@@ -45,6 +45,9 @@ resource "cloud_bucket" "it" {
 	if a := cloud.Audit(); !a.Clean() {
 		t.Errorf("after the destroy: %s", a)
 	}
+	if n := cloud.Stats()["read/bare"]; n > 0 {
+		t.Errorf("%d reads without the private data of the resource", n)
+	}
 	created := 0
 	for _, e := range cloud.Log(0) {
 		if e.Op == "create" {
