@@ -54,7 +54,7 @@ func (s *Server) again(ctx context.Context, work func(context.Context) error) er
 	for {
 		err := work(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it ends because it was told to
 		}
 		if err != nil {
 			s.Log.Error("starting over", "error", err)

@@ -81,7 +81,7 @@ func Run(ctx context.Context, o Options) error {
 	tuneMemory()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	listener, err := s.listen()
+	listener, err := s.listen(ctx)
 	if err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func unlimited(config *rest.Config) *rest.Config {
 }
 
 // listen opens the HTTP address, or nothing where it is off.
-func (s *Server) listen() (net.Listener, error) {
+func (s *Server) listen(ctx context.Context) (net.Listener, error) {
 	if s.Listen == "off" {
 		return nil, nil
 	}
@@ -157,9 +157,10 @@ func (s *Server) listen() (net.Listener, error) {
 	if address == "" {
 		address = DefaultListen
 	}
-	l, err := net.Listen("tcp", address)
+	var listening net.ListenConfig
+	l, err := listening.Listen(ctx, "tcp", address)
 	if err != nil && s.Listen == "" {
-		l, err = net.Listen("tcp", "127.0.0.1:0")
+		l, err = listening.Listen(ctx, "tcp", "127.0.0.1:0")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listen for HTTP on %s: %w", address, err)

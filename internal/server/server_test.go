@@ -236,7 +236,7 @@ func TestHoldsAnApplicationTrue(t *testing.T) {
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
-		return fmt.Errorf("it is still there: %v", err)
+		return fmt.Errorf("it is still there: %v", err) //nolint:errorlint // it may be nil
 	})
 	eventually(t, "the Application is synced and healthy", synced)
 	if n := r.metric(t, "plumb_application_info", `name="app",.*namespace="`+ns+`".*sync_status="Synced"`); n != 1 {
