@@ -164,7 +164,7 @@ func (c *comparison) judgeNamespace(ctx context.Context) error {
 	if v.resource.Problem = c.refusal(it); v.resource.Problem != nil {
 		v.resource.Sync = driver.OutOfSync
 		c.verdicts = append(c.verdicts, v)
-		return nil
+		return nil //nolint:nilerr // it is the resource's problem
 	}
 	if c.lost[it.ref.Name] {
 		c.cluster.knowNamespace(it.ref.Name, false)
