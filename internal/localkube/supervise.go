@@ -215,11 +215,11 @@ func (c *child) runOnce(log io.Writer) string {
 	}
 	_ = cmd.Process.Signal(syscall.SIGTERM)
 	select {
-	case <-ended:
+	case <-ended: //nolint:errcheck // how it ends does not matter when it was asked to
 	case <-time.After(c.StopTimeout):
 		fmt.Fprintf(log, "plumb: %s did not end when asked and is killed\n", c.Name)
 		_ = cmd.Process.Kill()
-		<-ended
+		<-ended //nolint:errcheck // as above
 	}
 	return "stopped"
 }
