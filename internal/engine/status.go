@@ -51,19 +51,34 @@ func (p *pass) finish(ctx context.Context) {
 	p.settle(ctx)
 }
 
-// startTime is how long the news of a sync's end may wait for the health of what
-// it made.
-const startTime = 2 * time.Second
+const (
+	// startTime is how long the news of a sync's end may wait for the health of
+	// what it made.
+	startTime = 2 * time.Second
+	// busyTime is how long it may wait for Applications that have not been looked
+	// at yet: to make things true comes before telling of it.
+	busyTime = 5 * time.Second
+	// busyStep is how often to see whether they still wait.
+	busyStep = time.Second
+)
 
 // patience is how long to wait with the news that an automated sync has
-// succeeded while what it made is still starting: most become healthy within a
-// moment, and then one write tells both.
+// succeeded. While what it made is still starting: most become healthy within a
+// moment, and then one write tells both. And while others queue.
 func (p *pass) patience(now time.Time) time.Duration {
 	ended := p.st.ended
-	if ended == nil || !ended.ok || !ended.op.automated || !ended.op.recorded && !p.st.intended || p.unavailable != "" || p.worst() != health.Progressing {
+	if ended == nil || !ended.ok || !ended.op.automated || !ended.op.recorded && !p.st.intended || p.unavailable != "" {
 		return 0
 	}
-	return ended.at.Add(startTime).Sub(now)
+	switch p.worst() {
+	case health.Progressing:
+		return ended.at.Add(startTime).Sub(now)
+	case health.Healthy:
+		if p.e.queue.depth() > p.e.Workers {
+			return min(busyStep, ended.at.Add(busyTime).Sub(now))
+		}
+	}
+	return 0
 }
 
 // settle takes back the requests that were heard.
