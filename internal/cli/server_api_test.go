@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -180,9 +181,11 @@ history:
 }
 
 // engineFor plays the engine for one Application: it begins the operation that
-// is asked for and ends it in the given phases.
-func (w *world) engineFor(key engine.Key, states ...string) {
-	go func() {
+// is asked for and ends it in the given phases. The returned function waits for
+// it: nothing may be written once the test has ended.
+func (w *world) engineFor(key engine.Key, states ...string) (wait func()) {
+	var playing sync.WaitGroup
+	playing.Go(func() {
 		var operation any
 		for range 1500 {
 			u, err := w.k.object(key).Get(w.t.Context(), key.Name, metav1.GetOptions{})
@@ -202,7 +205,8 @@ func (w *world) engineFor(key engine.Key, states ...string) {
 			w.status(key, strings.ReplaceAll(state, "OPERATION", string(text)))
 			time.Sleep(50 * time.Millisecond)
 		}
-	}()
+	})
+	return playing.Wait
 }
 
 const stateOf = `
@@ -258,7 +262,7 @@ func TestSync(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			key := w.application(v1alpha1.Group, "sync-"+strings.ToLower(name), plainSpec, "")
-			w.engineFor(key, tc.states...)
+			defer w.engineFor(key, tc.states...)()
 			out, errs, code := w.plumb(append([]string{"sync", w.namespace + "/" + key.Name}, tc.args...)...)
 			if code != tc.code {
 				t.Errorf("%s: exit code %d, want %d\n%s%s", tc.reason, code, tc.code, out, errs)
