@@ -60,7 +60,7 @@ when that could not be found out.`,
 }
 
 // failWith gives an error its exit code; no error stays none.
-func failWith(code int, err error) error {
+func failWith(code int, err error) error { //nolint:unparam // the code is read where it is given
 	if err == nil {
 		return nil
 	}

@@ -51,7 +51,7 @@ func (k *connection) explain(err error) error {
 	var address *url.Error
 	switch {
 	case errors.As(err, &dial), errors.As(err, &address), errors.As(err, &network) && network.Timeout():
-		return fmt.Errorf("cannot reach the control plane at %s: is `plumb up` running? (%s; using %s)", k.host(), rootCause(err), k.origin())
+		return fmt.Errorf("cannot reach the control plane at %s: is `plumb up` running? (%s; using %s)", k.host(), rootCause(err).Error(), k.origin())
 	case apierrors.IsUnauthorized(err):
 		return fmt.Errorf("the control plane at %s does not accept the credentials of %s: %w", k.host(), k.origin(), err)
 	case apierrors.IsForbidden(err):

@@ -17,10 +17,10 @@ import (
 )
 
 // offline runs one of the commands that need no control plane.
-func offline(t *testing.T, make func(Streams) *cobra.Command, stdin string, args ...string) (stdout, stderr string, code int) {
+func offline(t *testing.T, command func(Streams) *cobra.Command, stdin string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, err bytes.Buffer
-	cmd := make(Streams{In: strings.NewReader(stdin), Out: &out, Err: &err})
+	cmd := command(Streams{In: strings.NewReader(stdin), Out: &out, Err: &err})
 	cmd.SetArgs(args)
 	cmd.SetOut(&out)
 	cmd.SetErr(&err)

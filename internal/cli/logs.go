@@ -163,7 +163,7 @@ func (p *podLogs) show(ctx context.Context, pods []*branch) error {
 	}
 	wait.Wait()
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // Ctrl-C is how following ends
 	}
 	return errors.Join(problems...)
 }
@@ -237,11 +237,11 @@ func reopened(f *os.File, path string) (*os.File, error) {
 	}
 	now, err := os.Stat(path)
 	if err != nil || os.SameFile(was, now) {
-		return f, nil // between two files, or the same
+		return f, nil //nolint:nilerr // between two files, or the same
 	}
 	next, err := os.Open(path)
 	if err != nil {
-		return f, nil
+		return f, nil //nolint:nilerr // between two files: the next look finds it
 	}
 	f.Close()
 	return next, nil

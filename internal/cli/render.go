@@ -183,6 +183,7 @@ func (f renderFlags) source(tree *dirTree, within string) (v1alpha1.ApplicationS
 		}
 	case v1alpha1.ApplicationSourceTypeDirectory:
 		source.Directory = &v1alpha1.ApplicationSourceDirectory{Recurse: f.recurse, Include: f.include, Exclude: f.exclude}
+	default: // has no options here; rendering says whether it can be rendered
 	}
 	return source, err
 }

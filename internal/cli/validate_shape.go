@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	yamlv3 "go.yaml.in/yaml/v3"
@@ -328,7 +329,7 @@ func splitField(path string) []fieldPart {
 			inner, rest, _ := strings.Cut(path[1:], "]")
 			part := fieldPart{inner, -1}
 			if n := 0; len(inner) > 0 {
-				if _, err := fmt.Sscanf(inner, "%d", &n); err == nil && fmt.Sprint(n) == inner {
+				if _, err := fmt.Sscanf(inner, "%d", &n); err == nil && strconv.Itoa(n) == inner {
 					part.index = n
 				}
 			}
