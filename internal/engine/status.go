@@ -77,6 +77,7 @@ func (p *pass) patience(now time.Time) time.Duration {
 		if p.e.queue.depth() > p.e.Workers {
 			return min(busyStep, ended.at.Add(busyTime).Sub(now))
 		}
+	default: // the news is bad, or tells of no work: at once
 	}
 	return 0
 }
