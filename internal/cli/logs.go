@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 )
@@ -132,8 +133,11 @@ func (p *podLogs) show(ctx context.Context, pods []*branch) error {
 	simulated := 0
 	for _, b := range pods {
 		pod, err := p.client.CoreV1().Pods(b.Namespace).Get(ctx, b.Name, metav1.GetOptions{})
-		if err != nil {
+		if apierrors.IsNotFound(err) {
 			continue // gone meanwhile
+		}
+		if err != nil {
+			return fmt.Errorf("read the pod %s in namespace %s: %w", b.Name, b.Namespace, err)
 		}
 		if strings.HasPrefix(pod.Spec.NodeName, "simulated-") {
 			simulated++

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -30,7 +31,7 @@ type previewFlags struct {
 
 func (f *previewFlags) bind(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.revisions, "revision", nil, "look at this `REVISION` instead of the declared one; repeated for an Application with several sources, in their order")
-	cmd.Flags().StringVar(&f.local, "local", "", "look at this `DIR` on this machine instead of the repository")
+	cmd.Flags().StringVar(&f.local, "local", "", "look at this `DIR` on this machine instead: the Application's directory, or the top of a work tree of its repository")
 	_ = cmd.MarkFlagDirname("local")
 }
 
@@ -55,10 +56,13 @@ func (f previewFlags) options(a application) (*v1alpha1.Application, engine.Prev
 	}
 	closeTree = func() { _ = tree.Close() }
 	o.Local = tree
-	if app.Spec.Source != nil {
-		app.Spec.Source.Path = within
-	} else {
-		app.Spec.Sources[0].Path = within
+	from := app.Spec.Source
+	if from == nil {
+		from = &app.Spec.Sources[0]
+	}
+	info, err := tree.Stat(path.Clean(from.Path))
+	if isTop := within == "."; !isTop || err != nil || !info.IsDir() {
+		from.Path = within
 	}
 	return app, o, closeTree, nil
 }
