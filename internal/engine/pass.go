@@ -247,6 +247,10 @@ func (p *pass) act(ctx context.Context) bool {
 	switch d := p.decision.(type) {
 	case decide.Start:
 		asked := p.requested()
+		if asked && len(p.app.Operation.Sync.Manifests) > 0 {
+			p.refuseRequest("operation.sync.manifests is not implemented: what is synced comes from Git; use plumb diff --local to look at what you have")
+			return true
+		}
 		p.start(d)
 		if asked {
 			return p.acknowledge(ctx) && p.step(ctx)
@@ -298,6 +302,11 @@ func (p *pass) decline(why string) {
 	if !p.requested() || p.st.running != nil || p.refused == "" && p.unavailable == "" {
 		return
 	}
+	p.refuseRequest(why)
+}
+
+// refuseRequest answers a request with an error.
+func (p *pass) refuseRequest(why string) {
 	p.st.heard = p.app.Generation
 	op := &operation{scope: decide.Full, started: p.e.Clock.Now()}
 	op.take(p.app.Operation)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -194,4 +195,24 @@ func TestCrashBetweenApplyAndRecord(t *testing.T) {
 	s.restart()
 	s.tell("b is removed while the engine is down")
 	s.check()
+}
+
+func TestManifestsInARequestAreRefused(t *testing.T) {
+	s := newStory(t)
+	s.git.commit(map[string]string{"web/a.yaml": object("ConfigMap", "a", "1")})
+	s.app("web", func(a *v1alpha1.Application) {
+		a.Spec.SyncPolicy = nil
+		a.Operation = &v1alpha1.Operation{Sync: &v1alpha1.SyncOperation{Manifests: []string{"kind: ConfigMap"}}}
+	})
+	s.tell("somebody asks for a sync of manifests of their own")
+	if has(s, "ConfigMap/shop/a") {
+		t.Errorf("it was synced all the same\n%s", s.text.String())
+	}
+	app := s.api.apps[Key{v1alpha1.Group, "plumb", "web"}]
+	if op := app.Status.OperationState; op == nil || op.Phase != v1alpha1.OperationError || !strings.Contains(op.Message, "operation.sync.manifests") {
+		t.Errorf("the answer is %+v\n%s", op, s.text.String())
+	}
+	if app.Operation != nil {
+		t.Error("the request is still there")
+	}
 }

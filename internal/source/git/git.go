@@ -41,8 +41,6 @@ type Options struct {
 	MaxFileBytes int64
 	// NoSubmodules leaves submodules empty.
 	NoSubmodules bool
-	// CredentialsFor gives the credentials of a submodule's repository.
-	CredentialsFor func(repoURL string) source.Credentials
 	// Parallel bounds the commands that use the network at one time; 8 where zero.
 	Parallel int
 	// Debounce is how long a local repository must be quiet after a change; 20
@@ -130,9 +128,6 @@ func withDefaults(o Options) Options {
 	}
 	if o.Debounce == 0 {
 		o.Debounce = 20 * time.Millisecond
-	}
-	if o.CredentialsFor == nil {
-		o.CredentialsFor = func(string) source.Credentials { return source.Credentials{} }
 	}
 	return o
 }

@@ -57,9 +57,6 @@ func (t *tree) openSubmodule(p place) (*tree, error) {
 	if !sameHost(t.from.url, written) {
 		cred = source.Credentials{}
 	}
-	if own := t.source.opts.CredentialsFor(written); own != (source.Credentials{}) {
-		cred = own
-	}
 	sub, err := t.source.fetch(ctx, written, source.Resolved{Revision: p.id.String()}, cred, t.depth+1)
 	if err != nil {
 		return nil, fmt.Errorf("submodule %s at %s: %w", printable(p.path), p.id, err)
