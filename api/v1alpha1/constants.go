@@ -27,6 +27,9 @@ const (
 	// ConditionUnimplementedField names fields that are set and that Plumb does not
 	// implement yet.
 	ConditionUnimplementedField ApplicationConditionType = "UnimplementedField"
+	// ConditionShortenedStatusWarning says that the status does not list all
+	// resources, because it would be too large for the API server.
+	ConditionShortenedStatusWarning ApplicationConditionType = "ShortenedStatusWarning"
 	// ConditionWaitingForDependency names the Application that is waited for.
 	ConditionWaitingForDependency ApplicationConditionType = "WaitingForDependency"
 )

@@ -170,6 +170,7 @@ func (p *pass) status() v1alpha1.ApplicationStatus {
 		s.Health = v1alpha1.HealthStatus{Status: h, LastTransitionTime: &now}
 	}
 	p.operationStatus(&s)
+	fit(&s, p.app.Status.Conditions, now)
 	return s
 }
 

@@ -86,7 +86,7 @@ type ChartFetcher interface {
 type Limits struct {
 	FileBytes    int64 // largest single file, default 10 MiB
 	TotalBytes   int64 // all that is rendered, default 100 MiB
-	Objects      int   // default 20,000
+	Objects      int   // default 8,000: what fits into an inventory
 	RenderMillis int   // default 90,000
 }
 
@@ -94,7 +94,7 @@ type Limits struct {
 const (
 	DefaultFileBytes    = 10 << 20
 	DefaultTotalBytes   = 100 << 20
-	DefaultObjects      = 20_000
+	DefaultObjects      = 8_000
 	DefaultRenderMillis = 90_000
 )
 
