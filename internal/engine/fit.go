@@ -14,13 +14,16 @@ const (
 	statusBytes = 1200 << 10
 	// fewResources never make a status too large.
 	fewResources = 1000
-	// keptResults is how many results of failed resources are kept then.
-	keptResults = 500
+	// keptResults and keptResources are how many results of failed resources, and
+	// how many resources that are not as they should be, are kept then.
+	keptResults   = 500
+	keptResources = 500
 )
 
 // fit leaves out of a status that is too large for the API server what can be
 // had elsewhere: the results of resources that went well, then the resources
-// that are Synced and Healthy. The inventory stays whole. before are the
+// that are Synced and Healthy, and all but some of the others. The inventory and
+// hooks stay whole. before are the
 // conditions as they were.
 func fit(s *v1alpha1.ApplicationStatus, before []v1alpha1.ApplicationCondition, now metav1.Time) {
 	if len(s.Resources) < fewResources && len(s.Inventory) < fewResources {
@@ -44,7 +47,8 @@ func fit(s *v1alpha1.ApplicationStatus, before []v1alpha1.ApplicationCondition, 
 		all := s.Resources
 		s.Resources = nil
 		for _, r := range all {
-			if r.Hook || r.Status != v1alpha1.SyncStatusCodeSynced || r.Health != nil && r.Health.Status != v1alpha1.HealthStatusHealthy {
+			wrong := r.Status != v1alpha1.SyncStatusCodeSynced || r.Health != nil && r.Health.Status != v1alpha1.HealthStatusHealthy
+			if r.Hook || wrong && len(s.Resources) < keptResources {
 				s.Resources = append(s.Resources, r)
 			}
 		}
@@ -55,7 +59,7 @@ func fit(s *v1alpha1.ApplicationStatus, before []v1alpha1.ApplicationCondition, 
 	}
 	c := v1alpha1.ApplicationCondition{
 		Type: v1alpha1.ConditionShortenedStatusWarning, LastTransitionTime: &now,
-		Message: fmt.Sprintf("the Application has too many resources to list them all in its status: %d that are Synced and Healthy are left out of status.resources; split it into several Applications to see all", left),
+		Message: fmt.Sprintf("the Application has too many resources to list them all in its status: %d of %d are left out of status.resources, those that are Synced and Healthy first; split it into several Applications to see all", left, left+len(s.Resources)),
 	}
 	for _, b := range before {
 		if b.Type == c.Type && b.Message == c.Message {

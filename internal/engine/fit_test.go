@@ -32,10 +32,17 @@ func TestLargeStatusesAreShortened(t *testing.T) {
 		"ordinary":       {"all is there", 500, 500, 500, 0},
 		"large":          {"results of what went well go first", 3000, 3000, 1, 0},
 		"as large as it": {"may be: what is well goes, the rest stays", 8000, 1, 1, 1},
+		"being deleted":  {"nothing is as it should be", 8000, 500, 500, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := status(c.n)
 			before := s.OperationState
+			if name == "being deleted" {
+				for i := range s.Resources {
+					s.Resources[i].Status = v1alpha1.SyncStatusCodeOutOfSync
+					before.SyncResult.Resources[i].Status = v1alpha1.ResultCodeSyncFailed
+				}
+			}
 			fit(s, nil, now)
 			if len(s.Resources) != c.resources || len(s.OperationState.SyncResult.Resources) != c.results || len(s.Conditions) != c.warned || len(s.Inventory) != c.n {
 				t.Errorf("%s: %d resources, %d results, %d conditions, %d in the inventory", c.reason, len(s.Resources), len(s.OperationState.SyncResult.Resources), len(s.Conditions), len(s.Inventory))
@@ -47,6 +54,11 @@ func TestLargeStatusesAreShortened(t *testing.T) {
 				t.Error("what the status was made of has changed")
 			}
 			again := status(c.n)
+			for i := range again.Resources {
+				if name == "being deleted" {
+					again.Resources[i].Status = v1alpha1.SyncStatusCodeOutOfSync
+				}
+			}
 			fit(again, s.Conditions, metav1.NewTime(now.Add(time.Hour)))
 			if diff := cmp.Diff(s.Conditions, again.Conditions); diff != "" {
 				t.Errorf("the warning changes although nothing else does:\n%s", diff)
