@@ -16,8 +16,8 @@ const (
 	fewResources = 1000
 	// keptResults and keptResources are how many results of failed resources, and
 	// how many resources that are not as they should be, are kept then.
-	keptResults   = 500
-	keptResources = 500
+	keptResults   = 200
+	keptResources = 200
 )
 
 // fit leaves out of a status that is too large for the API server what can be

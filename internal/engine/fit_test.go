@@ -32,7 +32,7 @@ func TestLargeStatusesAreShortened(t *testing.T) {
 		"ordinary":       {"all is there", 500, 500, 500, 0},
 		"large":          {"results of what went well go first", 3000, 3000, 1, 0},
 		"as large as it": {"may be: what is well goes, the rest stays", 8000, 1, 1, 1},
-		"being deleted":  {"nothing is as it should be", 8000, 500, 500, 1},
+		"being deleted":  {"nothing is as it should be", 8000, 200, 200, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := status(c.n)
