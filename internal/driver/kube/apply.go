@@ -93,7 +93,7 @@ func (a *applier) step(ctx context.Context, s plan.Step) driver.Result {
 	}
 	it, problem := a.admit(ctx, it)
 	if problem != nil {
-		return failure(s, problem)
+		return failure(s, located(problem, it, &a.order.Desired))
 	}
 	var result driver.Result
 	var err error
@@ -104,7 +104,7 @@ func (a *applier) step(ctx context.Context, s plan.Step) driver.Result {
 		result, err = a.object(ctx, s, it)
 	}
 	if err != nil {
-		return failure(s, a.problem(err, it))
+		return failure(s, located(a.problem(err, it), it, &a.order.Desired))
 	}
 	result.Step = s
 	return result

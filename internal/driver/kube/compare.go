@@ -345,10 +345,12 @@ func (c *comparison) result(calls int) driver.Comparison {
 	out := driver.Comparison{Resources: make([]driver.Resource, 0, len(c.verdicts)), Calls: calls}
 	var steps []plan.Step
 	for i := range c.verdicts {
-		out.Resources = append(out.Resources, c.verdicts[i].resource)
-		if c.verdicts[i].resource.Problem == nil {
-			steps = append(steps, c.verdicts[i].steps...)
+		v := &c.verdicts[i]
+		if v.resource.Problem == nil {
+			steps = append(steps, v.steps...)
 		}
+		v.resource.Problem = located(v.resource.Problem, v.declared, c.desired)
+		out.Resources = append(out.Resources, v.resource)
 	}
 	slices.SortFunc(out.Resources, func(a, b driver.Resource) int { return cmp.Compare(a.Ref.Address(), b.Ref.Address()) })
 	out.Plan = plan.New(steps)

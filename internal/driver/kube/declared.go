@@ -32,6 +32,8 @@ type declared struct {
 	// ensure is set for a namespace that is only to exist (CreateNamespace).
 	ensure  bool
 	invalid *driver.Problem
+	// index of the object in the bundle that it was read from, from 1.
+	index int
 }
 
 func (d *declared) address() plan.Address { return d.ref.Address() }
@@ -85,7 +87,7 @@ func readBundle(h hasher, d *driver.Desired, kinds *kinds, key string) (*bundle,
 	}
 	coming := definitions(d.Bundle.Objects)
 	for i := range d.Bundle.Objects {
-		b.add(h, &d.Bundle.Objects[i], d, kinds, coming)
+		b.add(h, i+1, d, kinds, coming)
 	}
 	if b.app.createNamespace && d.Target.Namespace != "" && !d.Deleting && !b.namespaces[d.Target.Namespace] {
 		b.ensureNamespace(h, d, kinds)
@@ -93,11 +95,12 @@ func readBundle(h hasher, d *driver.Desired, kinds *kinds, key string) (*bundle,
 	return b, nil
 }
 
-func (b *bundle) add(h hasher, o *render.Object, d *driver.Desired, kinds *kinds, coming map[schema.GroupKind]mapping) {
-	it := &declared{json: o.JSON, ref: o.Ref}
+func (b *bundle) add(h hasher, index int, d *driver.Desired, kinds *kinds, coming map[schema.GroupKind]mapping) {
+	o := &d.Bundle.Objects[index-1]
+	it := &declared{json: o.JSON, ref: o.Ref, index: index}
 	var hd head
 	if err := json.Unmarshal(o.JSON, &hd); err != nil {
-		it.invalid = &driver.Problem{Reason: ReasonInvalid, Message: where(o) + "the object cannot be read: its metadata is malformed"}
+		it.invalid = &driver.Problem{Reason: ReasonInvalid, Message: "the object cannot be read: its metadata is malformed"}
 	}
 	hook, skip := parseHook(hd.Metadata.Annotations)
 	if skip || d.Deleting && !runsAt(hook, true) || !d.Deleting && hook != nil && !runsAt(hook, false) {
@@ -146,15 +149,31 @@ func (b *bundle) name(h hasher, it *declared, o *render.Object, hd *head, namesp
 	}
 	for _, segment := range []string{it.ref.Name, it.ref.Namespace} {
 		if faults := rest.IsValidPathSegmentName(segment); len(faults) > 0 {
-			it.invalid = &driver.Problem{Reason: ReasonInvalid, Message: fmt.Sprintf("%sthe name %q cannot be used: it %s", where(o), segment, faults[0])}
+			it.invalid = &driver.Problem{Reason: ReasonInvalid, Message: fmt.Sprintf("the name %q cannot be used: it %s", segment, faults[0])}
 		}
 	}
 	if hd.Metadata.Name != "" {
 		return
 	}
 	if it.hook == nil || hd.Metadata.GenerateName == "" {
-		it.invalid = &driver.Problem{Reason: ReasonInvalid, Message: where(o) + "metadata.name is missing: give the object a name (generateName is for hooks only)"}
+		it.invalid = &driver.Problem{Reason: ReasonInvalid, Message: "metadata.name is missing: give the object a name (generateName is for hooks only)"}
 	}
+}
+
+// located says where in its repository the object is declared that a problem is
+// about. The place is looked up anew each time: a bundle that was read stays in
+// use when its objects move to other files.
+func located(p *driver.Problem, it *declared, d *driver.Desired) *driver.Problem {
+	if p == nil || p.Reason == ReasonUnreachable || it == nil || it.index < 1 || it.index > len(d.Bundle.Objects) {
+		return p
+	}
+	at := where(&d.Bundle.Objects[it.index-1])
+	if at == "" {
+		return p
+	}
+	there := *p
+	there.Message = at + p.Message
+	return &there
 }
 
 func where(o *render.Object) string {

@@ -2,6 +2,7 @@ package kube_test
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -85,7 +86,9 @@ func TestNarrowRights(t *testing.T) {
 
 // cut stands between the driver and the API server, and can be cut.
 type cut struct {
-	off  atomic.Bool
+	off atomic.Bool
+	// wide is set where what asks for the whole cluster is refused.
+	wide atomic.Bool
 	live atomic.Pointer[context.CancelFunc]
 }
 
@@ -94,6 +97,9 @@ func (c *cut) wrap(next http.RoundTripper) http.RoundTripper {
 		if c.off.Load() {
 			return nil, &unreachable{}
 		}
+		if c.wide.Load() && q.URL.Path == "/api/v1/configmaps" {
+			return forbidden(q), nil
+		}
 		if q.URL.Query().Get("watch") != "" {
 			ctx, cancel := context.WithCancel(q.Context())
 			c.live.Store(&cancel)
@@ -101,6 +107,16 @@ func (c *cut) wrap(next http.RoundTripper) http.RoundTripper {
 		}
 		return next.RoundTrip(q)
 	})
+}
+
+// forbidden is how an API server refuses that has just come back, and whose
+// authorizer does not know the roles yet.
+func forbidden(q *http.Request) *http.Response {
+	body := `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,"message":"configmaps is forbidden: not yet"}`
+	return &http.Response{
+		StatusCode: http.StatusForbidden, Request: q, ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)),
+	}
 }
 
 type unreachable struct{}
@@ -155,4 +171,48 @@ func TestUnreachable(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// An API server that was away refuses everybody for a moment when it comes back.
+// The refusal is not the first failure of the watch, and must neither be waited
+// for in a busy loop nor blind the driver for good.
+func TestRefusedAfterAnAbsence(t *testing.T) {
+	s := newStage(t, nil)
+	line := &cut{}
+	s.restart(func(o *kube.Options) {
+		c := rest.CopyConfig(kubetest.Config(t))
+		c.Wrap(line.wrap)
+		o.Clusters = theCluster{c}
+	})
+	s.declare(configMap(t, "a", "1"))
+	s.sync()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	await := func(what string, ok func(driver.Comparison, error) bool) {
+		t.Helper()
+		for {
+			c, err := s.driver.Compare(ctx, s.desired)
+			if ok(c, err) {
+				return
+			}
+			if ctx.Err() != nil {
+				t.Fatalf("%s: not so: %v, %+v", what, err, c.Resources)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	line.off.Store(true)
+	(*line.live.Load())()
+	await("the loss is noticed", func(_ driver.Comparison, err error) bool { return err != nil })
+	s.patch("configmaps", "a", `{"data":{"value":"2"}}`)
+	line.wide.Store(true)
+	line.off.Store(false)
+	drift := func(c driver.Comparison, err error) bool {
+		return err == nil && s.resource(c, "a").Cause == driver.CauseDrift
+	}
+	await("what happened meanwhile is seen while the whole cluster may not be watched", drift)
+	line.wide.Store(false)
+	s.sync()
+	s.patch("configmaps", "a", `{"data":{"value":"3"}}`)
+	await("drift is seen again", drift)
 }
