@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -35,8 +36,8 @@ func Canonical(v any) ([]byte, error) {
 type Builder struct {
 	limits  Limits
 	bundle  Bundle
-	at      map[plan.Ref]int // of the last object with this identity
-	seen    map[plan.Ref]int
+	at      map[plan.Ref]int      // of the last object with this identity
+	seen    map[plan.Ref][]string // where objects with this identity are declared
 	dropped map[int]bool
 	images  map[string]bool
 	bytes   int64
@@ -48,7 +49,7 @@ func NewBuilder(kind v1alpha1.ApplicationSourceType, limits Limits) *Builder {
 		limits:  limits.OrDefault(),
 		bundle:  Bundle{Driver: KubeDriver, SourceType: string(kind)},
 		at:      map[plan.Ref]int{},
-		seen:    map[plan.Ref]int{},
+		seen:    map[plan.Ref][]string{},
 		dropped: map[int]bool{},
 		images:  map[string]bool{},
 	}
@@ -128,7 +129,7 @@ func (b *Builder) addObject(obj map[string]any, file string, line int) error {
 			b.dropped[before] = true
 		}
 		b.at[id] = len(b.bundle.Objects)
-		b.seen[id]++
+		b.seen[id] = append(b.seen[id], place(file, line))
 	}
 	sum := sha256.Sum256(text)
 	b.bundle.Objects = append(b.bundle.Objects, Object{
@@ -232,15 +233,34 @@ func (b *Builder) Bundle() Bundle {
 	return out
 }
 
-func repeated(seen map[plan.Ref]int) []string {
+// placesShown are how many places of a repeated object a warning names.
+const placesShown = 5
+
+// repeated warns of objects that are declared more than once, in Argo CD's words
+// and then in our own.
+func repeated(seen map[plan.Ref][]string) []string {
 	var out []string
-	for ref, n := range seen {
-		if n > 1 {
-			out = append(out, fmt.Sprintf("Resource %s/%s/%s/%s appeared %d times among application resources.", ref.Group, ref.Kind, ref.Namespace, ref.Name, n))
+	for ref, places := range seen {
+		if len(places) < 2 {
+			continue
 		}
+		text := fmt.Sprintf("Resource %s/%s/%s/%s appeared %d times among application resources.", ref.Group, ref.Kind, ref.Namespace, ref.Name, len(places))
+		if at := slices.DeleteFunc(slices.Clone(places), func(p string) bool { return p == "" }); len(at) > 0 {
+			shown := at[max(0, len(at)-placesShown):]
+			text += " The last one counts: " + strings.Join(shown, ", ") + "."
+		}
+		out = append(out, text)
 	}
 	sort.Strings(out)
 	return out
+}
+
+// place writes a line of a file; either may be unknown.
+func place(file string, line int) string {
+	if file == "" || line == 0 {
+		return file
+	}
+	return fmt.Sprintf("%s:%d", file, line)
 }
 
 func hashObjects(objects []Object) string {
@@ -293,7 +313,7 @@ func Merge(bundles ...Bundle) Bundle {
 		return bundles[0]
 	}
 	out := Bundle{Driver: KubeDriver}
-	last, seen, images := map[plan.Ref][2]int{}, map[plan.Ref]int{}, map[string]bool{}
+	last, seen, images := map[plan.Ref][2]int{}, map[plan.Ref][]string{}, map[string]bool{}
 	for i, b := range bundles {
 		if i == 0 || out.SourceType == "" {
 			out.SourceType = b.SourceType
@@ -306,7 +326,7 @@ func Merge(bundles ...Bundle) Bundle {
 			id := o.Ref
 			id.Version = ""
 			last[id] = [2]int{i, j}
-			seen[id]++
+			seen[id] = append(seen[id], place(o.File, o.Line))
 		}
 	}
 	for i, b := range bundles {
