@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/plumb-dev/plumb/internal/driver"
 	"github.com/plumb-dev/plumb/internal/engine"
 	"github.com/plumb-dev/plumb/internal/plan"
 )
@@ -81,7 +82,7 @@ func (v planText) show(a application, p engine.Preview) error {
 		}
 	}
 	if steps.Empty() {
-		fmt.Fprintf(v.out, "Nothing to change: %s is as Git declares it.\n", a.key)
+		fmt.Fprintln(v.out, nothingToDo(a, p))
 		return nil
 	}
 	if !v.noDiff {
@@ -101,6 +102,21 @@ func (v planText) show(a application, p engine.Preview) error {
 		last = &steps.Steps[i]
 	}
 	return nil
+}
+
+// nothingToDo says why a plan has no steps: it may be that there is nothing to do,
+// and it may be that nothing can be done.
+func nothingToDo(a application, p engine.Preview) string {
+	if !differs(p.Comparison) {
+		return fmt.Sprintf("Nothing to change: %s is as Git declares it.", a.key)
+	}
+	n := 0
+	for _, r := range p.Comparison.Resources {
+		if r.Hook == nil && r.Sync != driver.Synced {
+			n++
+		}
+	}
+	return fmt.Sprintf("Nothing can be changed: %s of %s differ from what Git declares, for the reasons above.", plural(n, "resource"), a.key)
 }
 
 // waveNote says what the steps of a wave wait for.
