@@ -9,6 +9,7 @@ import (
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/driver"
+	"github.com/plumb-dev/plumb/internal/health"
 	"github.com/plumb-dev/plumb/internal/plan"
 	"github.com/plumb-dev/plumb/internal/render"
 )
@@ -162,8 +163,23 @@ func (p *pass) compare(ctx context.Context) {
 	if p.deleting() {
 		p.unavailable = "" // of the sources, which a deletion can do without
 	}
+	p.acceptOneself(c)
 	p.st.take(c)
 	p.compared = true
+}
+
+// acceptOneself takes the object of an Application that manages itself for
+// healthy: its health is what is being found out, and would wait for itself.
+func (p *pass) acceptOneself(c driver.Comparison) {
+	if p.target.Server != v1alpha1.InClusterServer {
+		return
+	}
+	for i := range c.Resources {
+		r := &c.Resources[i]
+		if r.Exists && r.Ref.Kind == "Application" && (Key{r.Ref.Group, r.Ref.Namespace, r.Ref.Name}) == p.key {
+			r.Health = health.Health{Status: health.Healthy}
+		}
+	}
 }
 
 // withHooks adds the hooks that the status shows to what is held: where the

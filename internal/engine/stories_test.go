@@ -216,3 +216,35 @@ func TestManifestsInARequestAreRefused(t *testing.T) {
 		t.Error("the request is still there")
 	}
 }
+
+func TestAnApplicationThatManagesItself(t *testing.T) {
+	itself := "apiVersion: plumb.dev/v1alpha1\nkind: Application\nmetadata: {name: root, namespace: plumb, annotations: {argocd.argoproj.io/sync-wave: \"-1\"}}\n"
+	s := newStory(t, memory.Born(func(ref plan.Ref, _ map[string]any) health.Health {
+		if ref.Kind == "Application" {
+			return health.Health{Status: health.Progressing, Message: "as its own status says"}
+		}
+		return health.Health{Status: health.Healthy}
+	}))
+	s.git.commit(map[string]string{"root/root.yaml": itself, "root/a.yaml": object("ConfigMap", "a", "1")})
+	s.app("root", nil)
+	s.tell("an Application appears that is among its own resources")
+	s.check()
+}
+
+// Killed between the run of its hooks and its deletion, an engine that can't read
+// the sources either still knows the hooks from the status.
+func TestHooksGoWithTheirApplication(t *testing.T) {
+	s := newStory(t)
+	s.git.commit(map[string]string{
+		"web/migrate.yaml": object("Job", "migrate", "1", "hook=PreSync"),
+		"web/smoke.yaml":   object("ConfigMap", "smoke", "1", "hook=PostSync"),
+		"web/a.yaml":       object("ConfigMap", "a", "1"),
+	})
+	s.app("web", nil)
+	s.tell("an Application with hooks appears")
+	s.restart()
+	s.git.broken = errors.New("the repository is gone")
+	s.remove("web")
+	s.tell("killed, without its repository, the Application is deleted")
+	s.check()
+}
