@@ -18,6 +18,8 @@ const (
 	ConditionSharedResourceWarning ApplicationConditionType = "SharedResourceWarning"
 	// ConditionRepeatedResourceWarning says that a resource is declared twice.
 	ConditionRepeatedResourceWarning ApplicationConditionType = "RepeatedResourceWarning"
+	// ConditionModuleWarning tells of a module what should be known.
+	ConditionModuleWarning ApplicationConditionType = "ModuleWarning"
 	// ConditionExcludedResourceWarning says that a resource is of an excluded kind.
 	ConditionExcludedResourceWarning ApplicationConditionType = "ExcludedResourceWarning"
 	// ConditionOrphanedResourceWarning says that nothing manages some resources in

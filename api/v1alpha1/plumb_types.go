@@ -52,7 +52,8 @@ const (
 
 // ApplicationSourceTofu holds the options for an OpenTofu or Terraform module.
 type ApplicationSourceTofu struct {
-	// Tool is the program to use. Default: tofu.
+	// Tool is the program to use. Default: tofu, or terraform where only that is
+	// installed.
 	// +optional
 	Tool TofuTool `json:"tool,omitempty"`
 	// Vars are values of input variables. A value that is not a string is written
@@ -72,6 +73,16 @@ type ApplicationSourceTofu struct {
 	// +optional
 	// +kubebuilder:validation:MaxItems=100
 	Env Env `json:"env,omitempty"`
+	// EnvFrom are environment variables for the providers from Secrets and
+	// ConfigMaps of the Application's namespace, such as the credentials of a
+	// cloud. Env goes before them.
+	// +optional
+	// +kubebuilder:validation:MaxItems=100
+	EnvFrom []TofuVarsFrom `json:"envFrom,omitempty"`
+	// Backend are settings of the module's own backend (-backend-config). Without
+	// a backend of its own, a module's state is kept by Plumb.
+	// +optional
+	Backend map[string]string `json:"backend,omitempty"`
 	// Workspace is the workspace. Default: "default".
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
@@ -86,6 +97,28 @@ type ApplicationSourceTofu struct {
 	// +optional
 	// +kubebuilder:validation:MaxItems=100
 	Targets []string `json:"targets,omitempty"`
+	// Outputs says where the module's outputs are written to. Default: those that
+	// are not sensitive to the Application's status.
+	// +optional
+	Outputs *TofuOutputs `json:"outputs,omitempty"`
+}
+
+// TofuOutputs says where a module's outputs are written to.
+type TofuOutputs struct {
+	// Secret of the Application's namespace that all outputs are written to, those
+	// too that are sensitive. A value that is not a string is written as JSON.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Secret string `json:"secret,omitempty"`
+	// Status says whether outputs that are not sensitive are written to the
+	// Application's status. Default: true.
+	// +optional
+	Status *bool `json:"status,omitempty"`
+	// Names limits all this to some outputs. Default: all.
+	// +optional
+	// +kubebuilder:validation:MaxItems=200
+	Names []string `json:"names,omitempty"`
 }
 
 // TofuVarsFrom takes the keys of a Secret or ConfigMap as values of variables.

@@ -89,6 +89,26 @@ type AppProjectSpec struct {
 	// SourceIntegrity says how sources must be signed.
 	// +optional
 	SourceIntegrity *SourceIntegrity `json:"sourceIntegrity,omitempty"`
+	// Modules says what OpenTofu and Terraform modules may do.
+	// +optional
+	Modules *ModulePolicy `json:"modules,omitempty"`
+}
+
+// ModulePolicy says what OpenTofu and Terraform modules of a project may do.
+type ModulePolicy struct {
+	// Providers are the sources of the providers that may be used, as globs:
+	// hashicorp/*, registry.example.com/team/dns. Default: all.
+	// +optional
+	// +kubebuilder:validation:MaxItems=200
+	Providers []string `json:"providers,omitempty"`
+	// Backends are the kinds of backends that may be used. Default: all.
+	// +optional
+	// +kubebuilder:validation:MaxItems=50
+	Backends []string `json:"backends,omitempty"`
+	// AllowLocalPrograms lets modules run programs on the machine that Plumb runs
+	// on: provisioners and the data source "external".
+	// +optional
+	AllowLocalPrograms bool `json:"allowLocalPrograms,omitempty"`
 }
 
 // AppProjectStatus is what Plumb observed of a project.

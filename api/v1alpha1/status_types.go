@@ -35,6 +35,10 @@ type ApplicationStatus struct {
 	// History are the past successful syncs, the latest last.
 	// +optional
 	History RevisionHistories `json:"history,omitempty"`
+	// Outputs are the outputs of a module that are not sensitive.
+	// +optional
+	// +listType=atomic
+	Outputs []ApplicationOutput `json:"outputs,omitempty"`
 	// Summary is what a list of Applications shows of this one.
 	// +optional
 	Summary ApplicationSummary `json:"summary,omitempty,omitzero"`
@@ -350,6 +354,14 @@ type ResourceStatus struct {
 	// SyncWave is the wave in which it is applied.
 	// +optional
 	SyncWave int64 `json:"syncWave,omitempty"`
+}
+
+// ApplicationOutput is an output of a module.
+type ApplicationOutput struct {
+	// Name of the output.
+	Name string `json:"name"`
+	// Value of the output; one that is not a string as JSON.
+	Value string `json:"value"`
 }
 
 // ApplicationSummary is what a list of Applications shows of each.

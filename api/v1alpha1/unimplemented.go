@@ -16,7 +16,6 @@ type gap[T any] struct {
 
 var applicationGaps = []gap[ApplicationSpec]{
 	{"sourceHydrator", false, func(s *ApplicationSpec) bool { return s.SourceHydrator != nil }},
-	{"inputs", true, func(s *ApplicationSpec) bool { return len(s.Inputs) > 0 }},
 	{"syncPolicy.approval", true, func(s *ApplicationSpec) bool {
 		return s.SyncPolicy != nil && s.SyncPolicy.Approval.IsRequired()
 	}},
@@ -27,7 +26,6 @@ var applicationGaps = []gap[ApplicationSpec]{
 
 var sourceGaps = []gap[ApplicationSource]{
 	{"plugin", true, func(s *ApplicationSource) bool { return s.Plugin != nil }},
-	{"tofu", true, func(s *ApplicationSource) bool { return s.Tofu != nil }},
 	{"helm.version", false, func(s *ApplicationSource) bool {
 		return s.Helm != nil && s.Helm.Version != "" && s.Helm.Version != "v3" && s.Helm.Version != "3"
 	}},

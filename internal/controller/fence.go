@@ -160,6 +160,9 @@ func place(server, name, namespace string) string {
 	return fmt.Sprintf("the namespace %q of the cluster %s", namespace, cluster)
 }
 
+// Modules is what the project lets modules do.
+func (f *fence) Modules() *v1alpha1.ModulePolicy { return f.spec.Modules }
+
 // AllowResource says why a resource may not be applied.
 func (f *fence) AllowResource(ref plan.Ref, namespaced bool, server, name, namespace string) error {
 	if ref.Namespace != "" {

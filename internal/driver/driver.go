@@ -51,6 +51,8 @@ type Desired struct {
 	// DeletionApproved is true where deletions that ask for a confirmation
 	// (Prune=confirm, Delete=confirm) have got it.
 	DeletionApproved bool
+	// Modules is what the project lets modules do; nil for the defaults.
+	Modules *v1alpha1.ModulePolicy
 	// Full asks for a prediction of every change (server-side dry-run), also of
 	// creations, and for Before and After of all: for people to look at.
 	Full bool
@@ -160,6 +162,13 @@ type Comparison struct {
 	Plan plan.Plan
 	// Calls counts the requests that the comparison cost. 0 when nothing changed.
 	Calls int
+	// Outputs are values that other Applications may use.
+	Outputs map[string]render.Value
+	// Recorded is true where the driver itself keeps a record of what it makes,
+	// which survives a crash: nothing needs to be written down before.
+	Recorded bool
+	// Notes tell people what they should know and need not act on.
+	Notes []string
 }
 
 // Apply is an order to make steps true.
@@ -170,6 +179,9 @@ type Apply struct {
 	Steps     []plan.Step
 	// Force and Replace are the sync's own options beside SyncOptions.
 	Force, Replace, DryRun bool
+	// Prune tells whether deletions belong to the sync, and Partial, whether
+	// somebody has chosen some of its steps: others are left out on purpose.
+	Prune, Partial bool
 	// Concurrency is the most steps made at once (0: the driver's default).
 	Concurrency int
 }
@@ -200,8 +212,9 @@ type Driver interface {
 	Compare(ctx context.Context, d Desired) (Comparison, error)
 	// Apply makes the given steps true, all of them at once as far as may be: the
 	// engine passes only what has nothing left to wait for. It reports each
-	// step's end from several goroutines, and returns when all have ended. It
-	// does not wait for health or for deletions to finish.
+	// step's end once, from several goroutines. It does not wait for health or for
+	// deletions to finish. What takes long may go on after it has returned, and is
+	// reported then; until ctx is done, at the latest.
 	Apply(ctx context.Context, a Apply, report func(Result))
 	// Watch calls moved with the owner of any resource whose comparison or health
 	// may now be another, until ctx is done.
@@ -211,4 +224,11 @@ type Driver interface {
 	// Capabilities of a destination. Cached; asks the destination at most once
 	// in a while.
 	Capabilities(ctx context.Context, t Target) (Capabilities, error)
+}
+
+// Canceller is a driver whose steps go on after Apply has returned.
+type Canceller interface {
+	// Cancel has what is under way for an owner end early, without harm: it is
+	// reported as failed then.
+	Cancel(owner Owner)
 }

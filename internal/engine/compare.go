@@ -49,6 +49,7 @@ func desiredOf(app *v1alpha1.Application, t driver.Target, f Fence, cluster stri
 		Fence: func(ref plan.Ref, namespaced bool) error {
 			return f.AllowResource(ref, namespaced, t.Server, cluster, ref.Namespace)
 		},
+		Modules: f.Modules(),
 	}
 	if p := app.Spec.SyncPolicy; p != nil {
 		d.SyncOptions, d.Drift, d.NamespaceMetadata = p.SyncOptions, p.Drift, p.ManagedNamespaceMetadata
@@ -88,7 +89,7 @@ func (e *Engine) driverOf(name string) (driver.Driver, error) {
 // the way is kept, so that as much as can be known is still shown: where the
 // sources can't be read, live state is compared with what they last meant.
 func (p *pass) look(ctx context.Context) {
-	p.refused, p.unavailable, p.sourceFailed = "", "", false
+	p.refused, p.unavailable, p.pendingInput, p.sourceFailed = "", "", "", false
 	if blocked := v1alpha1.UnimplementedBlocking(&p.app.Spec); len(blocked) > 0 && !p.deleting() {
 		p.refused = "not synced, because Plumb does not implement " + blocked[0] + " yet, and to go on without it would not be what is declared"
 		return
@@ -109,6 +110,10 @@ func (p *pass) look(ctx context.Context) {
 		return
 	}
 	p.wish(ctx, caps)
+	if p.st.desired != nil && p.st.desired.bundle.Module != nil && p.e.queue.slowDown(p.key) {
+		p.rerouted = true
+		return
+	}
 	if p.refused != "" || p.st.desired == nil && !p.deleting() {
 		return
 	}
@@ -123,9 +128,17 @@ func (p *pass) wish(ctx context.Context, caps driver.Capabilities) {
 	} else if req := p.app.Operation; req != nil && req.Sync != nil && p.st.running == nil {
 		r.revisions = requestedRevisions(req.Sync)
 	}
-	want, err := p.e.want(ctx, r, p.st.desired)
+	want, err := p.wanted(ctx, r)
 	if err == nil {
 		p.st.desired = want
+		return
+	}
+	var pending pendingInput
+	if errors.As(err, &pending) {
+		p.pendingInput = err.Error()
+		if p.deleting() && p.st.desired == nil {
+			p.st.desired = &desired{hash: "deleted", bundle: render.Bundle{Driver: driverFor(p.app)}}
+		}
 		return
 	}
 	p.sourceFailed = true
@@ -137,8 +150,24 @@ func (p *pass) wish(ctx context.Context, caps driver.Capabilities) {
 	}
 	if p.deleting() && p.st.desired == nil {
 		// What is held can be deleted without knowing what was declared.
-		p.st.desired = &desired{hash: "deleted"}
+		p.st.desired = &desired{hash: "deleted", bundle: render.Bundle{Driver: driverFor(p.app)}}
 	}
+}
+
+func (p *pass) wanted(ctx context.Context, r request) (*desired, error) {
+	var err error
+	if r.inputs, err = p.e.inputs(p.key, p.app); err != nil {
+		return nil, err
+	}
+	return p.e.want(ctx, r, p.st.desired)
+}
+
+// driverFor is the driver of an Application whose sources can't be read.
+func driverFor(app *v1alpha1.Application) string {
+	if isModule(app) {
+		return render.TofuDriver
+	}
+	return render.KubeDriver
 }
 
 func (p *pass) compare(ctx context.Context) {
@@ -166,6 +195,9 @@ func (p *pass) compare(ctx context.Context) {
 	p.acceptOneself(c)
 	p.st.take(c)
 	p.compared = true
+	if !p.deleting() {
+		p.e.queue.add(p.e.outputs.publish(p.key, c.Outputs)...)
+	}
 }
 
 // acceptOneself takes the object of an Application that manages itself for

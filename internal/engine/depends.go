@@ -7,21 +7,32 @@ import (
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 )
 
-// dependenciesOf are the keys that an Application's dependsOn names. A missing
-// group or namespace is the Application's own.
+// dependenciesOf are the keys that an Application's dependsOn names, and those
+// whose outputs it uses.
 func dependenciesOf(key Key, app *v1alpha1.Application) []Key {
-	on := make([]Key, 0, len(app.Spec.DependsOn))
+	on := make([]Key, 0, len(app.Spec.DependsOn)+len(app.Spec.Inputs))
 	for _, ref := range app.Spec.DependsOn {
-		k := Key{ref.Group, ref.Namespace, ref.Name}
-		if k.Group == "" {
-			k.Group = key.Group
+		on = append(on, keyOfRef(key, ref))
+	}
+	for _, in := range app.Spec.Inputs {
+		if k := keyOfRef(key, in.From.Application); !slices.Contains(on, k) {
+			on = append(on, k)
 		}
-		if k.Namespace == "" {
-			k.Namespace = key.Namespace
-		}
-		on = append(on, k)
 	}
 	return on
+}
+
+// keyOfRef is the key that an Application refers to. A missing group or namespace
+// is its own.
+func keyOfRef(key Key, ref v1alpha1.ApplicationRef) Key {
+	k := Key{ref.Group, ref.Namespace, ref.Name}
+	if k.Group == "" {
+		k.Group = key.Group
+	}
+	if k.Namespace == "" {
+		k.Namespace = key.Namespace
+	}
+	return k
 }
 
 // waiting says which dependencies are not ready, and why not. That the
@@ -83,15 +94,19 @@ func (e *Engine) dependents(key Key) []string {
 
 // cycle says by which way an Application depends on itself, or nothing.
 func (e *Engine) cycle(key Key, app *v1alpha1.Application) string {
-	if len(app.Spec.DependsOn) == 0 {
+	if len(app.Spec.DependsOn)+len(app.Spec.Inputs) == 0 {
 		return ""
+	}
+	what := "spec.dependsOn goes round"
+	if len(app.Spec.Inputs) > 0 {
+		what = "spec.dependsOn and spec.inputs go round"
 	}
 	seen := map[Key]bool{}
 	var walk func(k Key, app *v1alpha1.Application, path []string) string
 	walk = func(k Key, app *v1alpha1.Application, path []string) string {
 		for _, on := range dependenciesOf(k, app) {
 			if on == key {
-				return "spec.dependsOn goes round in a circle: " + strings.Join(append(path, on.String()), " → ") +
+				return what + " in a circle: " + strings.Join(append(path, on.String()), " → ") +
 					": take one of them out"
 			}
 			next, ok := e.Applications.Get(on)

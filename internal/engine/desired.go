@@ -35,6 +35,7 @@ type inputs struct {
 	spec      string
 	revisions string
 	caps      string
+	values    string
 }
 
 // request to make a bundle.
@@ -47,6 +48,8 @@ type request struct {
 	local source.Tree
 	fence Fence
 	caps  driver.Capabilities
+	// inputs are the outputs of others that the Application uses.
+	inputs map[string]render.Value
 	// target namespace
 	namespace string
 }
@@ -124,7 +127,11 @@ func (e *Engine) want(ctx context.Context, r request, before *desired) (*desired
 		revisions[i] = s.at.Revision
 		stale = orDefault(s.at.Stale, stale)
 	}
-	in := inputs{spec: specHash(r.app, r.namespace), revisions: fmt.Sprint(revisions), caps: capsHash(r.caps)}
+	given, err := e.given(ctx, r, tofuOptions(r.app))
+	if err != nil {
+		return nil, err
+	}
+	in := inputs{spec: specHash(r.app, r.namespace), revisions: fmt.Sprint(revisions), caps: capsHash(r.caps), values: given.hash(r.inputs)}
 	if before != nil && before.inputs == in && r.local == nil {
 		before.stale = stale
 		return before, nil
@@ -133,9 +140,14 @@ func (e *Engine) want(ctx context.Context, r request, before *desired) (*desired
 	if err != nil {
 		return nil, err
 	}
+	if bundle.Module != nil {
+		m := *bundle.Module // that of the cache is shared
+		m.Variables, m.Env = given.variables, given.env
+		bundle.Module = &m
+	}
 	d := &desired{
 		bundle: bundle, revisions: revisions, sourceTypes: types, stale: stale, inputs: in,
-		hash: hashOf(bundle.Hash, in.spec),
+		hash: hashOf(bundle.Hash, in.spec, in.values),
 	}
 	if before != nil && before.hash == d.hash {
 		// Nothing of it has changed by the new commit: keep the revision that it
@@ -143,6 +155,16 @@ func (e *Engine) want(ctx context.Context, r request, before *desired) (*desired
 		d.revisions, d.bundle = before.revisions, before.bundle
 	}
 	return d, nil
+}
+
+// tofuOptions are those of the only source that can have any.
+func tofuOptions(app *v1alpha1.Application) *v1alpha1.ApplicationSourceTofu {
+	for _, s := range app.Spec.GetSources() {
+		if s.Tofu != nil {
+			return s.Tofu
+		}
+	}
+	return nil
 }
 
 func (e *Engine) render(ctx context.Context, r request, sources []resolved) (render.Bundle, []string, error) {
@@ -171,7 +193,7 @@ func (e *Engine) render(ctx context.Context, r request, sources []resolved) (ren
 		b, err := e.Renderer.Render(ctx, render.Request{
 			AppName: r.app.Name, Namespace: r.namespace, Project: r.app.Spec.GetProject(),
 			Input: in, Refs: refs, KubeVersion: r.caps.KubeVersion, APIVersions: r.caps.APIVersions,
-			Charts: others, Remotes: others,
+			Charts: others, Remotes: others, Inputs: r.inputs,
 		})
 		if err != nil {
 			return render.Bundle{}, nil, err
@@ -181,6 +203,9 @@ func (e *Engine) render(ctx context.Context, r request, sources []resolved) (ren
 	}
 	if len(bundles) == 1 {
 		return bundles[0], types, nil
+	}
+	if slices.ContainsFunc(bundles, func(b render.Bundle) bool { return b.Module != nil }) {
+		return render.Bundle{}, nil, invalid("a module can't be one of several sources: give it an Application of its own (sources with a ref and no path may stand beside it)")
 	}
 	return render.Merge(bundles...), types, nil
 }

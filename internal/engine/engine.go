@@ -22,7 +22,7 @@ type Observer interface {
 	Forgot(key Key)
 }
 
-// Options of an Engine. All but Intents, Clock, Workers, Log and Observer are
+// Options of an Engine. All but Intents, Values, Clock, Workers, Log and Observer are
 // needed.
 type Options struct {
 	Applications Applications
@@ -31,15 +31,18 @@ type Options struct {
 	Credentials  Credentials
 	Events       Events
 	Intents      Intents
-	Sources      Sources
-	Renderer     render.Renderer
+	// Values may be nil: then nothing is read from Secrets and ConfigMaps.
+	Values   Values
+	Sources  Sources
+	Renderer render.Renderer
 	// Drivers by the name that bundles call them by.
 	Drivers map[string]driver.Driver
 	Clock   Clock
-	// Workers is how many Applications are worked on at once (20).
-	Workers  int
-	Log      *slog.Logger
-	Observer Observer
+	// Workers is how many Applications are worked on at once (20), and
+	// SlowWorkers, how many of those beside whose driver takes its time (64).
+	Workers, SlowWorkers int
+	Log                  *slog.Logger
+	Observer             Observer
 }
 
 // Engine is the loop. It is made with New and started with Run.
@@ -50,6 +53,8 @@ type Engine struct {
 	// waits are the dependencies that an Application is waiting for just now.
 	waits *relation[Key]
 	repos *repositories
+	// outputs of Applications, and who uses them.
+	outputs *outputs
 
 	mu     sync.Mutex
 	states map[Key]*state
@@ -63,6 +68,9 @@ func New(o Options) *Engine {
 	if o.Workers == 0 {
 		o.Workers = 20
 	}
+	if o.SlowWorkers == 0 {
+		o.SlowWorkers = 64
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -71,7 +79,7 @@ func New(o Options) *Engine {
 	}
 	return &Engine{
 		Options: o, queue: newQueue(o.Clock), deps: newDependencies(), waits: newRelation[Key](),
-		repos: newRepositories(), states: map[Key]*state{},
+		repos: newRepositories(), outputs: newOutputs(), states: map[Key]*state{},
 	}
 }
 
@@ -107,7 +115,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	e.queue.add(e.Applications.Keys()...)
 	for range e.Workers {
-		wg.Go(func() { e.work(ctx) })
+		wg.Go(func() { e.work(ctx, quick) })
+	}
+	for range e.SlowWorkers {
+		wg.Go(func() { e.work(ctx, slow) })
 	}
 	var err error
 	select {
@@ -119,9 +130,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	return err
 }
 
-func (e *Engine) work(ctx context.Context) {
+func (e *Engine) work(ctx context.Context, l lane) {
 	for {
-		key, ok := e.queue.take()
+		key, ok := e.queue.take(l)
 		if !ok {
 			return
 		}
@@ -168,6 +179,8 @@ func (e *Engine) drop(key Key) {
 		d.Forget(key.Owner())
 	}
 	e.waits.put(key, nil)
+	e.queue.add(e.outputs.forget(key)...)
+	e.queue.forget(key)
 	e.queue.add(e.deps.set(key, nil)...)
 	e.queue.add(e.deps.of(key)...)
 	if known {

@@ -44,6 +44,10 @@ type operation struct {
 	// made, by address; failed says why the failed ones failed.
 	made   map[plan.Address]bool
 	failed map[taskKey]string
+	// applying are the steps that the driver has not told the end of yet.
+	applying map[plan.Address]bool
+	// terminating is true once somebody has asked for its end.
+	terminating bool
 	// recorded is true once the operation is in the Application's status.
 	recorded bool
 	blocked  []plan.Blocked
@@ -213,6 +217,12 @@ func (p *pass) recordBefore(ctx context.Context, op *operation, ready, coming []
 	for _, s := range ready {
 		needed = needed || s.Hook && !op.recorded
 	}
+	if p.st.comparison.Recorded {
+		if op.recorded || op.dryRun {
+			return nil
+		}
+		coming, needed = nil, true
+	}
 	for _, s := range coming {
 		if s.Hook || s.Change.Action() != plan.ActionCreate {
 			continue
@@ -268,19 +278,65 @@ func planned(tasks []plan.Task, steps []plan.Step) []plan.Step {
 func (p *pass) apply(ctx context.Context, op *operation, steps []plan.Step) {
 	order := driver.Apply{
 		Desired: p.want, Operation: op.id, Steps: steps, Force: op.force, Replace: op.replace, DryRun: op.dryRun,
+		Prune: op.prune, Partial: len(op.request.Sync.Resources) > 0,
+	}
+	op.applying = map[plan.Address]bool{}
+	for _, s := range steps {
+		op.applying[s.Address()] = true
 	}
 	var mu sync.Mutex
+	returned := false
+	e, key, late := p.e, p.key, &p.st.late
 	p.st.driver.Apply(ctx, order, func(r driver.Result) {
 		mu.Lock()
 		defer mu.Unlock()
+		if returned {
+			late.add(op, r)
+			e.queue.add(key)
+			return
+		}
 		p.result(op, r)
 	})
+	mu.Lock()
+	returned = true
+	mu.Unlock()
+}
+
+// lateResults are those that drivers tell after Apply has returned.
+type lateResults struct {
+	mu  sync.Mutex
+	all []lateResult
+}
+
+type lateResult struct {
+	op *operation
+	driver.Result
+}
+
+func (l *lateResults) add(op *operation, r driver.Result) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, lateResult{op, r})
+}
+
+// takeLate takes the results that have come since the last pass.
+func (p *pass) takeLate() {
+	p.st.late.mu.Lock()
+	all := p.st.late.all
+	p.st.late.all = nil
+	p.st.late.mu.Unlock()
+	for _, r := range all {
+		if r.op == p.st.running {
+			p.result(r.op, r.Result)
+		}
+	}
 }
 
 // result takes how one step went.
 func (p *pass) result(op *operation, r driver.Result) {
 	address := r.Step.Address()
 	op.made[address] = true
+	delete(op.applying, address)
 	ref := r.Step.Change.Target()
 	out := v1alpha1.ResourceResult{
 		Group: ref.Group, Version: ref.Version, Kind: ref.Kind, Namespace: ref.Namespace, Name: ref.Name,

@@ -29,6 +29,10 @@ type pass struct {
 	refused, unavailable string
 	sourceFailed         bool
 	compared             bool
+	// pendingInput is why an input is not known yet, and rerouted is set where
+	// another worker is to go on.
+	pendingInput string
+	rerouted     bool
 
 	decision decide.Decision
 	events   []Event
@@ -50,6 +54,11 @@ func (e *Engine) pass(ctx context.Context, key Key) string {
 	st.load(app, e.Intents)
 	e.watchInputs(key, app)
 	p := &pass{e: e, key: key, app: app, st: st}
+	if isModule(app) && e.queue.slowDown(key) {
+		e.queue.add(key)
+		return "rerouted"
+	}
+	p.takeLate()
 	p.terminate()
 	if p.paused() {
 		return "paused"
@@ -57,6 +66,10 @@ func (e *Engine) pass(ctx context.Context, key Key) string {
 	p.hear()
 	for range maxSteps {
 		p.look(ctx)
+		if p.rerouted {
+			e.queue.add(key)
+			return "rerouted"
+		}
 		p.decision = decide.Next(p.facts())
 		if !p.act(ctx) || ctx.Err() != nil {
 			break
@@ -121,6 +134,10 @@ func (p *pass) facts() decide.Facts {
 			f.Refused, p.refused = cycle, cycle
 		} else {
 			f.Waiting = p.e.waiting(p.key, p.app)
+		}
+		if p.pendingInput != "" && st.desired == nil {
+			f.Pending.Declared++ // whatever it is, it is not there
+			f.Waiting = append(f.Waiting, p.pendingInput)
 		}
 	}
 	if st.desired != nil {
@@ -261,6 +278,9 @@ func (p *pass) act(ctx context.Context) bool {
 	case decide.Continue:
 		return p.step(ctx)
 	case decide.Supersede:
+		if len(p.st.running.applying) > 0 {
+			return false // its end will be noticed: to break off does more harm
+		}
 		p.supersede(d.Why)
 		return true
 	case decide.BackOff:
@@ -317,9 +337,18 @@ func (p *pass) refuseRequest(why string) {
 // terminate ends a running operation that somebody has asked to end.
 func (p *pass) terminate() {
 	s := p.app.Status.OperationState
-	if p.st.running != nil && s != nil && s.Phase == v1alpha1.OperationTerminating {
-		p.end(p.st.running, false, "operation terminated")
+	op := p.st.running
+	if op == nil || s == nil || s.Phase != v1alpha1.OperationTerminating && !op.terminating {
+		return
 	}
+	op.terminating = true
+	if len(op.applying) > 0 {
+		if c, ok := p.st.driver.(driver.Canceller); ok {
+			c.Cancel(p.key.Owner())
+		}
+		return // what is under way tells how it has ended
+	}
+	p.end(op, false, "operation terminated")
 }
 
 // worst is the Application's health: the worst of its resources'.

@@ -79,6 +79,8 @@ type Fence interface {
 	AllowSource(repo string) error
 	AllowDestination(server, name, namespace string) error
 	AllowResource(ref plan.Ref, namespaced bool, server, name, namespace string) error
+	// Modules is what the project lets modules do; nil for the defaults.
+	Modules() *v1alpha1.ModulePolicy
 	// Identity that changes to a destination are made as; empty where the
 	// project names none. An error where it names some but none that fits.
 	Identity(server, namespace string) (string, error)
@@ -102,6 +104,16 @@ type Destinations interface {
 // Credentials finds what opens a repository.
 type Credentials interface {
 	For(repo, project string) (source.Credentials, error)
+}
+
+// Values is where an Application's Secrets and ConfigMaps are.
+type Values interface {
+	// Get gives the content of a Secret or ConfigMap of the Application's
+	// namespace, and has the Application looked at again when that changes. An
+	// error says, too, where the Application's project may not read it.
+	Get(ctx context.Context, key Key, project string, secret bool, name string) (map[string][]byte, error)
+	// Publish makes a Secret of the Application's namespace hold the given content.
+	Publish(ctx context.Context, app *v1alpha1.Application, key Key, name string, data map[string][]byte) error
 }
 
 // Event is something that happened to an Application.

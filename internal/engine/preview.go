@@ -65,7 +65,11 @@ func (e *Engine) previewBundle(ctx context.Context, app *v1alpha1.Application, k
 	if err != nil {
 		return nil, err
 	}
+	inputs, err := e.previewInputs(app, key)
+	if err != nil {
+		return nil, err
+	}
 	return e.want(ctx, request{
-		app: app, key: key, fence: f, caps: caps, namespace: t.Namespace, revisions: o.Revisions, local: o.Local,
+		inputs: inputs, app: app, key: key, fence: f, caps: caps, namespace: t.Namespace, revisions: o.Revisions, local: o.Local,
 	}, nil)
 }

@@ -8,10 +8,16 @@ import (
 // queue hands keys to workers: each key to one worker at a time, a key that is
 // added while it is being worked on again afterwards, in the order in which
 // they were added. Delays are kept per key, the earliest wins.
+//
+// There are two lanes, each with workers of its own, so that Applications whose
+// driver takes its time never keep the others waiting.
 type queue struct {
-	mu      sync.Mutex
-	wake    *sync.Cond
-	order   []Key
+	mu    sync.Mutex
+	lanes [2]struct {
+		wake  *sync.Cond
+		order []Key
+	}
+	slow    map[Key]bool
 	waiting map[Key]bool // in order
 	busy    map[Key]bool // being worked on; the value: added again meanwhile
 	timers  map[Key]*delayed
@@ -19,15 +25,40 @@ type queue struct {
 	closed  bool
 }
 
+type lane int
+
+const (
+	quick lane = iota
+	slow
+)
+
 type delayed struct {
 	at   time.Time
 	stop func() bool
 }
 
 func newQueue(clock Clock) *queue {
-	q := &queue{waiting: map[Key]bool{}, busy: map[Key]bool{}, timers: map[Key]*delayed{}, clock: clock}
-	q.wake = sync.NewCond(&q.mu)
+	q := &queue{slow: map[Key]bool{}, waiting: map[Key]bool{}, busy: map[Key]bool{}, timers: map[Key]*delayed{}, clock: clock}
+	for i := range q.lanes {
+		q.lanes[i].wake = sync.NewCond(&q.mu)
+	}
 	return q
+}
+
+// slowDown puts a key into the slow lane, and tells whether it was not there.
+func (q *queue) slowDown(k Key) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	was := q.slow[k]
+	q.slow[k] = true
+	return !was
+}
+
+// forget takes a key out of the slow lane.
+func (q *queue) forget(k Key) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.slow, k)
 }
 
 // add queues keys that are not queued yet.
@@ -41,8 +72,12 @@ func (q *queue) add(keys ...Key) {
 		}
 		if !q.waiting[k] {
 			q.waiting[k] = true
-			q.order = append(q.order, k)
-			q.wake.Signal()
+			l := &q.lanes[quick]
+			if q.slow[k] {
+				l = &q.lanes[slow]
+			}
+			l.order = append(l.order, k)
+			l.wake.Signal()
 		}
 	}
 }
@@ -74,17 +109,18 @@ func (q *queue) addAfter(k Key, d time.Duration) {
 	})
 }
 
-// take waits for a key, and is not ok once the queue is closed.
-func (q *queue) take() (k Key, ok bool) {
+// take waits for a key of a lane, and is not ok once the queue is closed.
+func (q *queue) take(of lane) (k Key, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for len(q.order) == 0 && !q.closed {
-		q.wake.Wait()
+	l := &q.lanes[of]
+	for len(l.order) == 0 && !q.closed {
+		l.wake.Wait()
 	}
 	if q.closed {
 		return Key{}, false
 	}
-	k, q.order = q.order[0], q.order[1:]
+	k, l.order = l.order[0], l.order[1:]
 	delete(q.waiting, k)
 	q.busy[k] = false
 	return k, true
@@ -113,7 +149,7 @@ func (q *queue) unsettled(k Key) bool {
 func (q *queue) depth() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.order)
+	return len(q.lanes[quick].order) + len(q.lanes[slow].order)
 }
 
 // close wakes all workers and stops all timers.
@@ -124,5 +160,7 @@ func (q *queue) close() {
 	for _, t := range q.timers {
 		t.stop()
 	}
-	q.wake.Broadcast()
+	for i := range q.lanes {
+		q.lanes[i].wake.Broadcast()
+	}
 }

@@ -33,6 +33,12 @@ type state struct {
 	// healProblem is why the last heal failed, or empty.
 	healProblem string
 
+	// late are results that came after the pass that asked for them.
+	late lateResults
+	// published identifies the outputs that were written to a Secret, and
+	// unpublished says why those of now were not.
+	published, unpublished string
+
 	// unwritten are the resources in the inventory that are to be made, and of
 	// which nothing is written down yet.
 	unwritten []plan.Ref
@@ -56,7 +62,8 @@ func (st *state) load(app *v1alpha1.Application, intents Intents) {
 	if st.loaded && st.uid == string(app.UID) {
 		return
 	}
-	*st = state{uid: string(app.UID), loaded: true}
+	st.forget()
+	st.uid, st.loaded = string(app.UID), true
 	st.held = heldFromStatus(app.Status.Inventory)
 	if intents != nil {
 		for _, ref := range intents.Intended(st.uid) {
@@ -82,6 +89,14 @@ func (st *state) load(app *v1alpha1.Application, intents Intents) {
 	if st.last.failed {
 		st.last.failures = int(op.RetryCount) + 1
 	}
+}
+
+// forget makes a state as if nothing had been done yet.
+func (st *state) forget() {
+	st.desired, st.comparison, st.held, st.driver = nil, driver.Comparison{}, nil, nil
+	st.running, st.ended, st.last = nil, nil, nil
+	st.heals, st.heard, st.healedAt, st.healProblem = 0, 0, time.Time{}, ""
+	st.published, st.unpublished, st.unwritten, st.intended, st.written = "", "", nil, false, time.Time{}
 }
 
 func heldFromStatus(inventory []v1alpha1.InventoryEntry) []driver.Held {

@@ -33,6 +33,7 @@ func (p *pass) finish(ctx context.Context) {
 	if _, released := p.decision.(decide.Release); released {
 		return
 	}
+	p.publish(ctx)
 	status := p.status()
 	now := p.e.Clock.Now()
 	if wait := p.patience(now); wait > 0 {
@@ -164,6 +165,7 @@ func (p *pass) status() v1alpha1.ApplicationStatus {
 	p.syncStatus(&s)
 	if p.compared {
 		s.Resources = resourceStatuses(p.st.comparison)
+		s.Outputs = p.outputStatus()
 	}
 	h := v1alpha1.HealthStatusCode(p.appHealth())
 	if s.Health.Status != h {
@@ -294,6 +296,12 @@ func (p *pass) conditions(before []v1alpha1.ApplicationCondition, now metav1.Tim
 		add(v1alpha1.ConditionUnimplementedField, "Plumb does not implement yet, and does not honour: "+strings.Join(fields, ", "))
 	}
 	p.decisionConditions(add)
+	if _, told := p.decision.(decide.Wait); p.pendingInput != "" && !told {
+		add(v1alpha1.ConditionWaitingForDependency, "waiting for "+p.pendingInput)
+	}
+	if p.st.unpublished != "" {
+		add(v1alpha1.ConditionComparisonError, p.st.unpublished)
+	}
 	if p.compared {
 		resourceConditions(p.st, add)
 	}
@@ -342,6 +350,13 @@ func resourceConditions(st *state, add func(v1alpha1.ApplicationConditionType, s
 	if len(problems) > 0 {
 		add(v1alpha1.ConditionComparisonError, strings.Join(few(problems), "; "))
 	}
+	if len(st.comparison.Notes) > 0 {
+		add(v1alpha1.ConditionModuleWarning, strings.Join(few(st.comparison.Notes), "; "))
+	}
+	if st.desired != nil && st.desired.bundle.Module != nil && len(st.desired.bundle.Warnings) > 0 {
+		add(v1alpha1.ConditionModuleWarning, strings.Join(few(st.desired.bundle.Warnings), "; "))
+		return
+	}
 	if st.desired != nil && len(st.desired.bundle.Warnings) > 0 {
 		add(v1alpha1.ConditionRepeatedResourceWarning, strings.Join(few(st.desired.bundle.Warnings), "; "))
 	}
@@ -360,7 +375,11 @@ func few(all []string) []string {
 // the history if it succeeded.
 func (p *pass) operationStatus(s *v1alpha1.ApplicationStatus) {
 	if op := p.st.running; op != nil && op.recorded {
-		s.OperationState = p.operationState(op, v1alpha1.OperationRunning, op.progress())
+		phase := v1alpha1.OperationRunning
+		if op.terminating {
+			phase = v1alpha1.OperationTerminating
+		}
+		s.OperationState = p.operationState(op, phase, op.progress())
 		return
 	}
 	ended := p.st.ended

@@ -82,7 +82,7 @@ func (s *story) run() {
 		s.e.queue.add(s.api.Keys()...)
 		before := s.text.Len()
 		for s.e.queue.depth() > 0 {
-			key, _ := s.e.queue.take()
+			key, _ := s.e.queue.take(quick)
 			s.e.pass(context.Background(), key)
 			s.e.queue.done(key)
 			s.hearWorld()
@@ -302,6 +302,7 @@ func (open) Unimplemented(*v1alpha1.Application, Key) []string          { return
 func (open) AllowSource(string) error                                   { return nil }
 func (open) AllowDestination(string, string, string) error              { return nil }
 func (open) AllowResource(plan.Ref, bool, string, string, string) error { return nil }
+func (open) Modules() *v1alpha1.ModulePolicy { return nil }
 func (open) Identity(string, string) (string, error)                    { return "", nil }
 func (open) For(string, string) (source.Credentials, error)             { return source.Credentials{}, nil }
 func (open) Server(v1alpha1.ApplicationDestination) (string, string, error) {

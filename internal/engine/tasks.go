@@ -57,6 +57,8 @@ func (p *pass) taskOfStep(op *operation, s plan.Step, r *driver.Resource) (plan.
 	}
 	deletes := s.Change.Action() == plan.ActionDelete
 	switch {
+	case op.applying[t.Address]:
+		t.State, t.Holds, t.Why = plan.Running, deletes, orDefault(r.Health.Message, "being applied")
 	case !op.covers(r):
 		return t, false
 	case deletes && (!op.prune || r.Guard != ""):
@@ -164,6 +166,10 @@ func (p *pass) hooksToDelete(op *operation) []plan.Step {
 func taskOfResource(op *operation, r *driver.Resource) (plan.Task, bool) {
 	t := plan.Task{Address: r.Ref.Address(), Phase: plan.Sync, Wave: r.Wave, State: plan.Done}
 	switch {
+	case op.applying[t.Address]:
+		t.State, t.Holds, t.Why = plan.Running, r.Deleting, orDefault(r.Health.Message, "being applied")
+	case op.failed[taskKey{t.Address, t.Phase}] != "":
+		t.State, t.Why = plan.Failed, op.failed[taskKey{t.Address, t.Phase}]
 	case r.Problem != nil:
 		t.State, t.Why = plan.Failed, r.Problem.Message
 		op.problem(r)

@@ -17,6 +17,9 @@ import (
 // KubeDriver is the driver of the bundles of Kubernetes objects.
 const KubeDriver = "kube"
 
+// TofuDriver is the driver of the bundles of modules.
+const TofuDriver = "tofu"
+
 // hookAnnotations make an object a hook, which alone may have a generateName.
 var hookAnnotations = []string{"argocd.argoproj.io/hook", "helm.sh/hook"}
 

@@ -259,6 +259,11 @@ func sizeOf(e *entry) int64 {
 	for _, o := range e.bundle.Objects {
 		n += int64(len(o.JSON)+len(o.Hash)+len(o.File)) + 200
 	}
+	if m := e.bundle.Module; m != nil {
+		for name, text := range m.Files {
+			n += int64(len(name)+len(text)) + 100
+		}
+	}
 	for l, v := range e.trace.looks {
 		n += int64(len(l.path)+len(v)) + 100
 	}
@@ -276,6 +281,10 @@ func keyOf(req *Request) (string, error) {
 	for name, in := range req.Refs {
 		refs[name] = in.Source.RepoURL + "\n" + in.Source.Chart + "\n" + in.Path
 	}
+	inputs := make(map[string]string, len(req.Inputs))
+	for name, v := range req.Inputs {
+		inputs[name] = string(v.JSON)
+	}
 	p := Clean(req.Input.Path)
 	text, err := json.Marshal(struct {
 		App, Namespace, Project, Path, Own string
@@ -283,9 +292,10 @@ func keyOf(req *Request) (string, error) {
 		Refs                               map[string]string
 		Limits                             Limits
 		Charts, Remotes                    bool
+		Inputs                             map[string]string
 	}{
 		req.AppName, req.Namespace, req.Project, p, req.Input.Tree.ID(p),
-		req.Input.Source, refs, req.Limits.OrDefault(), req.Charts != nil, req.Remotes != nil,
+		req.Input.Source, refs, req.Limits.OrDefault(), req.Charts != nil, req.Remotes != nil, inputs,
 	})
 	if err != nil {
 		return "", fmt.Errorf("hash parameters: %w", err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	jsonpatch "github.com/evanphx/json-patch/v5"
@@ -56,7 +57,26 @@ func Detect(tree source.Tree, dir string, src *v1alpha1.ApplicationSource) (v1al
 	if info, err := tree.Stat(Clean(dir + "/Chart.yaml")); err == nil && !info.IsDir() {
 		return v1alpha1.ApplicationSourceTypeHelm, nil
 	}
+	if HasModule(tree, dir) {
+		return v1alpha1.ApplicationSourceTypeTofu, nil
+	}
 	return v1alpha1.ApplicationSourceTypeDirectory, nil
+}
+
+// HasModule tells whether a directory holds an OpenTofu or Terraform module.
+func HasModule(tree source.Tree, dir string) bool {
+	entries, err := tree.ReadDir(Clean(dir))
+	return err == nil && slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !e.IsDir() && IsModuleFile(e.Name()) })
+}
+
+// IsModuleFile tells by its name whether a file is one of a module's.
+func IsModuleFile(name string) bool {
+	for _, suffix := range []string{".tf", ".tofu", ".tf.json", ".tofu.json"} {
+		if strings.HasSuffix(name, suffix) && !strings.HasPrefix(name, ".") {
+			return true
+		}
+	}
+	return false
 }
 
 func explicitType(src *v1alpha1.ApplicationSource) (v1alpha1.ApplicationSourceType, error) {
@@ -149,7 +169,7 @@ func patchSource(src v1alpha1.ApplicationSource, file string, data []byte, limit
 
 // Tools renders a source with the tool that it needs.
 type Tools struct {
-	Directory, Kustomize, Helm Renderer
+	Directory, Kustomize, Helm, Tofu Renderer
 }
 
 // Render finds the tool by the source's options and files, and renders.
@@ -175,6 +195,9 @@ func (t Tools) Render(ctx context.Context, req Request) (Bundle, error) {
 	if err != nil {
 		return Bundle{}, err
 	}
+	if req.Input.Source, err = withInputs(req.Input.Source, kind, req.Inputs); err != nil {
+		return Bundle{}, err
+	}
 	renderer := t.of(kind)
 	if renderer == nil {
 		return Bundle{}, fmt.Errorf("source of type %s: %w", kind, ErrUnsupported)
@@ -192,6 +215,8 @@ func (t Tools) of(kind v1alpha1.ApplicationSourceType) Renderer {
 		return t.Kustomize
 	case v1alpha1.ApplicationSourceTypeDirectory:
 		return t.Directory
+	case v1alpha1.ApplicationSourceTypeTofu:
+		return t.Tofu
 	default:
 		return nil
 	}

@@ -6,6 +6,7 @@ package render
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/plan"
@@ -26,7 +27,7 @@ type Object struct {
 
 // Bundle is the desired state of one Application for one driver.
 type Bundle struct {
-	// Driver that can make it true: "kube".
+	// Driver that can make it true: "kube", "tofu".
 	Driver string
 	// Hash identifies the bundle's content: of all objects in order.
 	Hash    string
@@ -37,6 +38,56 @@ type Bundle struct {
 	Images []string
 	// Warnings do not stop a sync: they become conditions.
 	Warnings []string
+	// Module is set for the driver of modules, in place of objects.
+	Module *Module
+}
+
+// Module is an OpenTofu or Terraform module, with all of the repository that it
+// reads. It is shared, and must not be changed.
+type Module struct {
+	// Files by their path in the repository, and Dir, the module's folder.
+	Files map[string][]byte
+	Dir   string
+	// VarFiles are paths of files of values in Files, the last counts most.
+	VarFiles []string
+	// Options of the source.
+	Options v1alpha1.ApplicationSourceTofu
+	// Variables are values of variables, and Env is the environment of the
+	// providers, both beside what Options say: from Secrets and outputs of others.
+	Variables, Env map[string]Value
+}
+
+// Value is a value from elsewhere.
+type Value struct {
+	// JSON of the value.
+	JSON json.RawMessage
+	// Sensitive values must not be shown.
+	Sensitive bool
+}
+
+// MarshalJSON hides what is sensitive.
+func (v Value) MarshalJSON() ([]byte, error) {
+	if v.Sensitive {
+		return []byte(`"(sensitive value)"`), nil
+	}
+	return v.JSON, nil
+}
+
+// String hides what is sensitive.
+func (v Value) String() string {
+	if v.Sensitive {
+		return "(sensitive value)"
+	}
+	return string(v.JSON)
+}
+
+// Text is a string's content, and the JSON of everything else.
+func (v Value) Text() string {
+	var s string
+	if json.Unmarshal(v.JSON, &s) == nil {
+		return s
+	}
+	return string(v.JSON)
 }
 
 // Input is one of an Application's sources, fetched.
@@ -59,6 +110,9 @@ type Request struct {
 	// of the destination.
 	KubeVersion string
 	APIVersions []string
+	// Inputs are values from other Applications by name, which a kustomization
+	// finds in the ConfigMap "plumb-inputs". For others they are in the source.
+	Inputs map[string]Value
 	// Limits bound what one Application may cost.
 	Limits Limits
 	// Charts fetches a chart's dependencies, which only Helm needs. May be nil.
