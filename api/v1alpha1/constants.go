@@ -122,6 +122,9 @@ const (
 	SecretTypeRepoCredsWrite  = "repo-write-creds" //nolint:gosec // the value of a label
 	SecretTypeSCMCreds        = "scm-creds"        //nolint:gosec // the value of a label
 
+	// LabelProject names the project whose Applications may use a Secret.
+	LabelProject = PlumbPrefix + "project"
+
 	// LabelInstance is the label that Argo CD's label tracking sets on resources.
 	LabelInstance = "app.kubernetes.io/instance"
 )
