@@ -65,6 +65,7 @@ func (s *Subject) checkAll(ctx context.Context, ref state.ProviderRef, places []
 	}
 	e := s.prober.use(c.entry)
 	defer s.prober.unuse(e)
+	places = s.longestUnread(places)
 	next := make(chan int)
 	var workers sync.WaitGroup
 	for range min(s.prober.o.Concurrency, len(places)) {
@@ -79,6 +80,39 @@ func (s *Subject) checkAll(ctx context.Context, ref state.ProviderRef, places []
 	}
 	close(next)
 	workers.Wait()
+	s.pass(places, results)
+}
+
+// longestUnread puts those first that were passed over, so that all are read in
+// time where not all can be read at once.
+func (s *Subject) longestUnread(places []int) []int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.passed) == 0 {
+		return places
+	}
+	var first, then []int
+	for _, i := range places {
+		if s.passed[i] {
+			first = append(first, i)
+		} else {
+			then = append(then, i)
+		}
+	}
+	return append(first, then...)
+}
+
+// pass notes which instances were not asked for.
+func (s *Subject) pass(places []int, results []Result) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, i := range places {
+		if cause := results[i].Cause; cause == Throttled || cause == Cancelled {
+			s.passed[i] = true
+		} else {
+			delete(s.passed, i)
+		}
+	}
 }
 
 // use keeps an entry from being forgotten. If it was, and another one has taken
@@ -113,6 +147,10 @@ func (s *Subject) checkOne(ctx context.Context, e *entry, place int, result *Res
 		result.because(Cancelled, "there was no time to read it: "+err.Error())
 		return
 	}
+	if err := s.prober.admit(e); err != nil {
+		result.because(causeOf(err), err.Error())
+		return
+	}
 	w, err := s.prober.acquire(ctx, e)
 	if err != nil {
 		result.because(causeOf(err), e.mask.text(err.Error()))
@@ -123,9 +161,10 @@ func (s *Subject) checkOne(ctx context.Context, e *entry, place int, result *Res
 	defer cancel()
 	k, reading, err := s.read(within, e, w, place)
 	if err != nil {
-		s.explain(ctx, e, w, k, err, result)
+		s.explain(ctx, e, w, k, place, err, result)
 		return
 	}
+	s.prober.answered(e, w)
 	s.judge(k, reading, &s.state.Managed[place], result)
 }
 
@@ -154,18 +193,15 @@ func (s *Subject) read(ctx context.Context, e *entry, w *warm, place int) (*prov
 }
 
 // explain says why an instance could not be read.
-func (s *Subject) explain(ctx context.Context, e *entry, w *warm, k *provider.Known, err error, result *Result) {
-	mask := e.mask.text
-	if k != nil {
-		if own := k.Secrets(); len(own) > 0 {
-			outer := e.mask
-			mask = func(text string) string { return outer.text(newMasker(own).text(text)) }
-		}
-	}
+func (s *Subject) explain(ctx context.Context, e *entry, w *warm, k *provider.Known, place int, err error, result *Result) {
+	mask := func(text string) string { return e.mask.text(newMasker(s.secrets(k, place)).text(text)) }
 	var refused *provider.DiagnosticsError
 	switch {
 	case ctx.Err() != nil:
 		result.because(Cancelled, ctx.Err().Error())
+	case errors.As(err, &refused) && throttled.MatchString(err.Error()):
+		s.prober.strained(e, true)
+		result.because(Throttled, mask(err.Error()))
 	case errors.As(err, &refused):
 		result.because(Failed, mask(err.Error()))
 	case provider.Lost(err) || w.Exited():
@@ -173,10 +209,23 @@ func (s *Subject) explain(ctx context.Context, e *entry, w *warm, k *provider.Kn
 		result.because(Crashed, mask(crashed(w)))
 	case provider.Late(err):
 		s.prober.failed(e, w, false)
+		s.prober.strained(e, false)
 		result.because(TooLate, fmt.Sprintf("the provider did not answer within %s", s.prober.o.ReadTimeout))
 	default:
 		result.because(Failed, mask(err.Error()))
 	}
+}
+
+// secrets are the texts of an object that must not be shown. Before its state
+// was upgraded, it is not known which these are: then all are.
+func (s *Subject) secrets(k *provider.Known, place int) []string {
+	s.mu.Lock()
+	i := s.state.Managed[place]
+	s.mu.Unlock()
+	if k != nil {
+		return k.Secrets(i.Sensitive)
+	}
+	return i.Texts()
 }
 
 // crashed tells what a provider last wrote that looks like why.

@@ -2,6 +2,9 @@ package probe
 
 import (
 	"cmp"
+	"encoding/base64"
+	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,10 +20,11 @@ const maxReason = 2000
 type masker struct{ replacer *strings.Replacer }
 
 func newMasker(secrets []string) masker {
+	secrets = slices.Clone(secrets)
 	slices.SortFunc(secrets, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
 	var pairs []string
 	for _, s := range secrets {
-		forms := []string{s, strings.Trim(strconv.Quote(s), `"`)}
+		forms := []string{s, strings.Trim(strconv.Quote(s), `"`), url.QueryEscape(s), url.PathEscape(s), base64.StdEncoding.EncodeToString([]byte(s))}
 		for line := range strings.Lines(s) { // of a key, each line
 			forms = append(forms, strings.TrimSpace(line))
 		}
@@ -31,6 +35,21 @@ func newMasker(secrets []string) masker {
 		}
 	}
 	return masker{strings.NewReplacer(pairs...)}
+}
+
+// secretNames are names of variables that mostly hold secrets.
+var secretNames = regexp.MustCompile(`(?i)token|secret|passw|passphrase|api_?key|access_?key|private_?key|credential|_pat$|dsn|connection_?string`)
+
+// environmentSecrets are the values of an environment that are secrets by their
+// names.
+func environmentSecrets(env []string) []string {
+	var secrets []string
+	for _, each := range env {
+		if name, value, ok := strings.Cut(each, "="); ok && secretNames.MatchString(name) {
+			secrets = append(secrets, value)
+		}
+	}
+	return secrets
 }
 
 func (m masker) text(text string) string {

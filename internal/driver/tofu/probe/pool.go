@@ -29,7 +29,8 @@ type Options struct {
 	// StartTimeout and ReadTimeout bound a start and a single read (1 min, 30 s).
 	StartTimeout, ReadTimeout time.Duration
 	// Concurrency is how many reads are under way for one configuration of a
-	// provider (10), and Rate how many begin in a second (0: no bound).
+	// provider (10), and Rate how many begin in a second (0: no bound). What is
+	// refused because it is too much is asked less by itself.
 	Concurrency int
 	Rate        float64
 	// TempDir is where sockets are; a folder of its own below os.TempDir if empty.
@@ -196,6 +197,7 @@ type entry struct {
 
 	slots   chan struct{}
 	limiter *rate.Limiter
+	limit   rate.Limit    // of the limiter, unless more is asked than answered
 	starts  chan struct{} // held by whoever starts a process
 
 	// What follows is the Prober's lock's.
@@ -204,6 +206,7 @@ type entry struct {
 	used      time.Time
 	crashes   int
 	crashedAt time.Time
+	strain    strain
 }
 
 // warm is a process that is configured.
@@ -213,12 +216,22 @@ type warm struct {
 	users         int
 	late          int
 	retired       bool
+
+	rss     int64 // when it was last measured
+	weighed time.Time
 }
 
 // worn tells whether a process is to be replaced. It is called with the lock.
 func (p *Prober) worn(w *warm) bool {
-	return w.Exited() || p.o.Now().Sub(w.started) >= p.o.MaxAge || w.RSS() > p.o.MaxRSS || w.late >= 3
+	now := p.o.Now()
+	if now.Sub(w.weighed) >= time.Second { // it takes longer than a read
+		w.rss, w.weighed = w.RSS(), now
+	}
+	return w.Exited() || now.Sub(w.started) >= p.o.MaxAge || w.rss > p.o.MaxRSS || w.late >= maxLate
 }
+
+// maxLate is how many reads in a row a process may leave without an answer.
+const maxLate = 3
 
 // retire takes a process away from its entry, and returns it if nobody uses it
 // and it can be stopped. It is called with the lock.
@@ -414,6 +427,14 @@ func (p *Prober) failed(e *entry, w *warm, crashed bool) {
 		e.crash(p.o.Now())
 		_ = p.retire(e) // whoever uses it last stops it
 	}
+}
+
+// answered notes that a call was answered.
+func (p *Prober) answered(e *entry, w *warm) {
+	p.mu.Lock()
+	w.late = 0
+	p.mu.Unlock()
+	p.eased(e)
 }
 
 // ProcessInfo describes a running process.

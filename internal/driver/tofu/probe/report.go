@@ -49,12 +49,15 @@ const (
 	// Unreadable: the state of the instance cannot be compared (it is tainted,
 	// deposed, or newer than the provider).
 	Unreadable
+	// Throttled: more was asked than is answered, so that nothing is asked for a
+	// while.
+	Throttled
 	// Cancelled: the caller did not wait.
 	Cancelled
 )
 
 func (c Cause) String() string {
-	return [...]string{"", "configuration", "not installed", "refused", "crashed", "too late", "failed", "unreadable", "cancelled"}[c]
+	return [...]string{"", "configuration", "not installed", "refused", "crashed", "too late", "failed", "unreadable", "throttled", "cancelled"}[c]
 }
 
 // Result is what is known of one object.
@@ -135,6 +138,9 @@ func (d Difference) Name() string {
 func (d Difference) String() string {
 	return fmt.Sprintf("%s: %s -> %s", d.Name(), Show(d.Before), Show(d.After))
 }
+
+// GoString hides what String hides.
+func (d Difference) GoString() string { return d.String() }
 
 const hidden = "(sensitive value)"
 

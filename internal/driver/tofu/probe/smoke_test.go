@@ -156,7 +156,10 @@ resource "terraform_data" "it" {}
 		t.Fatalf("after the apply: %+v", r)
 	}
 	for _, o := range w.cloud.Objects() {
-		if err := w.cloud.Change(o.ID, func(body map[string]any) { body["value"] = "stolen-canary"; body["tags"] = map[string]any{"a": "c", "d": "e"} }); err != nil {
+		if err := w.cloud.Change(o.ID, func(body map[string]any) {
+			body["value"] = "stolen-canary"
+			body["tags"] = map[string]any{"a": "c", "d": "e"}
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -47,6 +47,7 @@ type Subject struct {
 	mu        sync.Mutex
 	providers map[state.ProviderRef]*configured
 	known     map[int]*provider.Known // by the place of the instance in the state
+	passed    map[int]bool            // those over, since too much was asked
 }
 
 type configured struct {
@@ -61,13 +62,14 @@ func (p *Prober) Subject(t Target) (*Subject, error) {
 		return nil, err
 	}
 	t.State = nil
+	t.Secrets = slices.Concat(t.Secrets, environmentSecrets(t.Env))
 	dir, err := filepath.Abs(filepath.Join(t.Module.Root, filepath.FromSlash(t.Module.Dir)))
 	if err != nil {
 		return nil, fmt.Errorf("find the module: %w", err)
 	}
 	s := &Subject{
 		prober: p, target: t, state: parsed, dir: dir, data: t.Module.DataDir,
-		providers: map[state.ProviderRef]*configured{}, known: map[int]*provider.Known{},
+		providers: map[state.ProviderRef]*configured{}, known: map[int]*provider.Known{}, passed: map[int]bool{},
 	}
 	if s.data == "" {
 		s.data = filepath.Join(dir, ".terraform")
@@ -117,6 +119,9 @@ func (s *Subject) entry(ctx context.Context, ref state.ProviderRef) (*entry, err
 		Path: installed.Path, Env: s.target.Env, Dir: s.dir, TempDir: s.prober.temp, StartTimeout: s.prober.o.StartTimeout,
 	}
 	schema, err := s.prober.schema(ctx, hash, command)
+	if err != nil && ctx.Err() != nil {
+		return nil, because(Cancelled, ctx.Err())
+	}
 	if err != nil {
 		return nil, because(Refused, err)
 	}
@@ -209,7 +214,7 @@ func (p *Prober) entry(i *provider.Installed, hash string, c provider.Command, s
 	e := &entry{
 		key: key, name: i.Source + " " + i.Version, command: c, schema: schema, config: config.Value, tool: tool,
 		mask:  newMasker(slices.Concat(t.Secrets, config.Secrets, sensitiveTexts(schema.Provider, config.Value))),
-		slots: make(chan struct{}, p.o.Concurrency), limiter: rate.NewLimiter(limit, p.o.Concurrency),
+		slots: make(chan struct{}, p.o.Concurrency), limiter: rate.NewLimiter(limit, p.o.Concurrency), limit: limit,
 		starts: make(chan struct{}, 1), used: p.o.Now(),
 	}
 	p.entries[key] = e

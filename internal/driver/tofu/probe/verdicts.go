@@ -1,6 +1,8 @@
 package probe
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,8 +20,8 @@ type Verdicts struct {
 	scopes map[string][]string // fingerprints, the oldest first
 }
 
-// NewVerdicts returns an empty memory of at most so many differences for each
-// scope; the oldest are forgotten.
+// NewVerdicts returns an empty memory of at most so many reports for each scope;
+// the oldest are forgotten.
 func NewVerdicts(limit int) *Verdicts {
 	return &Verdicts{limit: limit, scopes: map[string][]string{}}
 }
@@ -28,14 +30,12 @@ func NewVerdicts(limit int) *Verdicts {
 func (v *Verdicts) Remember(scope string, r Report) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	known := v.scopes[scope]
-	for _, result := range r.Results {
-		if result.fingerprint == "" {
-			continue
-		}
-		known = slices.DeleteFunc(known, func(k string) bool { return k == result.fingerprint })
-		known = append(known, result.fingerprint)
+	print := r.fingerprint()
+	if print == "" {
+		return
 	}
+	known := slices.DeleteFunc(slices.Clone(v.scopes[scope]), func(k string) bool { return k == print })
+	known = append(known, print)
 	if extra := len(known) - v.limit; extra > 0 {
 		known = slices.Clone(known[extra:])
 	}
@@ -47,22 +47,36 @@ func (v *Verdicts) Remember(scope string, r Report) {
 func (v *Verdicts) Settled(scope string, r Report) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	known := map[string]bool{}
-	for _, k := range v.scopes[scope] {
-		known[k] = true
+	if r.Same() {
+		return true
 	}
+	print := r.fingerprint()
+	return print != "" && slices.Contains(v.scopes[scope], print)
+}
+
+// fingerprint identifies all that differs, taken together: of two differences
+// that are no change each, both at once can be one. It is empty where nothing
+// differs, or something is unknown.
+func (r Report) fingerprint() string {
+	sum, differs := sha256.New(), false
 	for _, result := range r.Results {
 		switch result.Verdict {
 		case Same:
+			continue
 		case Differs, Gone:
-			if result.fingerprint == "" || !known[result.fingerprint] {
-				return false
-			}
 		default:
-			return false
+			return ""
 		}
+		if result.fingerprint == "" {
+			return ""
+		}
+		differs = true
+		fmt.Fprintln(sum, result.fingerprint)
 	}
-	return true
+	if !differs {
+		return ""
+	}
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 // Forget forgets a scope.

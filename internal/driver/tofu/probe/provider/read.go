@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/zclconf/go-cty/cty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
@@ -241,15 +242,16 @@ func (k *Known) decode(d dynamic) (cty.Value, error) {
 // Block is the schema of the object.
 func (k *Known) Block() *Block { return k.resource.Block }
 
-// Secrets are the texts of the object that its schema calls sensitive.
-func (k *Known) Secrets() []string {
+// Secrets are the texts of the object that its schema calls sensitive, and those
+// at the given paths.
+func (k *Known) Secrets(paths []cty.Path) []string {
 	v, err := k.state.decode(k.resource.Type)
 	if err != nil {
 		return nil
 	}
 	var texts []string
 	_ = cty.Walk(v, func(path cty.Path, v cty.Value) (bool, error) {
-		if v.Type() == cty.String && v.IsKnown() && !v.IsNull() && k.resource.Block.Sensitive(path) {
+		if v.Type() == cty.String && v.IsKnown() && !v.IsNull() && (k.resource.Block.Sensitive(path) || slices.ContainsFunc(paths, path.HasPrefix)) {
 			texts = append(texts, v.AsString())
 		}
 		return true, nil

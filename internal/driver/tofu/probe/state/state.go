@@ -4,6 +4,7 @@
 package state
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,6 +47,24 @@ type Instance struct {
 
 	Identity        json.RawMessage
 	IdentityVersion int64
+}
+
+// Texts are all texts in the attributes.
+func (i *Instance) Texts() []string {
+	var texts []string
+	for _, text := range i.Flat {
+		texts = append(texts, text)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(i.Attributes))
+	for {
+		token, err := decoder.Token()
+		if err != nil {
+			return texts
+		}
+		if text, ok := token.(string); ok {
+			texts = append(texts, text)
+		}
+	}
 }
 
 // ProviderRef names a configuration of a provider.
