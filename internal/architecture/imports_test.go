@@ -82,6 +82,10 @@ var layers = []struct {
 	{"internal/render/...", append([]string{"api/v1alpha1", "internal/source", "internal/render"}, core...), "one renderer never knows another, nor the engine"},
 	{"internal/driver/kube/assess", core, "health is a function of an object"},
 	{"internal/driver/kube", append([]string{"internal/driver/kube/assess"}, contracts...), "a driver never knows another, nor the engine"},
+	{"internal/driver/tofu/probe/module", nil, "evaluates configurations of providers, and knows neither states nor processes"},
+	{"internal/driver/tofu/probe/provider", nil, "speaks to providers, and knows neither states nor modules"},
+	{"internal/driver/tofu/probe/state", nil, "reads states, and knows no provider"},
+	{"internal/driver/tofu/probe", []string{"internal/driver/tofu/probe/..."}, "watches without knowing what for: neither the loop nor Kubernetes"},
 	{"internal/driver/...", contracts, "a driver never knows another, nor the engine"},
 
 	{"internal/engine/...", append([]string{"internal/engine", "internal/decide"}, contracts...), "the engine knows contracts, and no implementation"},

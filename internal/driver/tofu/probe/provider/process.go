@@ -1,0 +1,204 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
+	"github.com/hashicorp/go-plugin/runner"
+	"github.com/zclconf/go-cty/cty"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// Command says how to run a provider.
+type Command struct {
+	Path string
+	// Env is the whole environment: nothing of this process's is added.
+	Env []string
+	// Dir is the working folder. Some providers read files relative to it.
+	Dir string
+	// TempDir is an existing folder for sockets, whose path is short.
+	TempDir string
+	// StartTimeout bounds the start; a minute if 0.
+	StartTimeout time.Duration
+}
+
+// Process is a running provider.
+type Process struct {
+	wire
+	client *plugin.Client
+	stderr *tail
+	stop   sync.Once
+}
+
+// handshake is what all providers expect. The cookie is no secret.
+var handshake = plugin.HandshakeConfig{
+	ProtocolVersion:  4,
+	MagicCookieKey:   "TF_PLUGIN_MAGIC_COOKIE",
+	MagicCookieValue: "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2",
+}
+
+// connector gives the bare connection.
+type connector struct{ plugin.NetRPCUnsupportedPlugin }
+
+func (connector) GRPCServer(*plugin.GRPCBroker, *grpc.Server) error {
+	return errors.New("no server")
+}
+
+func (connector) GRPCClient(_ context.Context, _ *plugin.GRPCBroker, conn *grpc.ClientConn) (any, error) {
+	return conn, nil
+}
+
+// Start runs a provider. It is not configured yet.
+func Start(s *Spawner, c Command) (*Process, error) {
+	if c.StartTimeout == 0 {
+		c.StartTimeout = time.Minute
+	}
+	stderr := &tail{}
+	set := plugin.PluginSet{"provider": connector{}}
+	client := plugin.NewClient(&plugin.ClientConfig{
+		HandshakeConfig:  handshake,
+		VersionedPlugins: map[int]plugin.PluginSet{5: set, 6: set},
+		RunnerFunc: func(_ hclog.Logger, asked *exec.Cmd, _ string) (runner.Runner, error) {
+			cmd := exec.Command(c.Path) // what is asked for names no program
+			cmd.Env, cmd.Dir = slices.Concat(c.Env, asked.Env), c.Dir
+			return newGroupRunner(s, cmd)
+		},
+		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
+		AutoMTLS:         true,
+		SkipHostEnv:      true,
+		StartTimeout:     c.StartTimeout,
+		Logger:           hclog.NewNullLogger(),
+		Stderr:           stderr,
+		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: c.TempDir},
+		GRPCDialOptions:  []grpc.DialOption{grpc.WithChainUnaryInterceptor(readOnly), grpc.WithChainStreamInterceptor(noStreams)},
+	})
+	p := &Process{client: client, stderr: stderr}
+	if err := p.connect(); err != nil {
+		p.Stop()
+		return nil, fmt.Errorf("start the provider: %w%s", err, p.said())
+	}
+	return p, nil
+}
+
+func (p *Process) connect() error {
+	protocol, err := p.client.Client()
+	if err != nil {
+		return err
+	}
+	raw, err := protocol.Dispense("provider")
+	if err != nil {
+		return err
+	}
+	conn, ok := raw.(*grpc.ClientConn)
+	if !ok {
+		return fmt.Errorf("there is no gRPC connection, but %T", raw)
+	}
+	p.wire = wire{protocol: p.client.NegotiatedVersion(), conn: conn}
+	if p.protocol != 5 && p.protocol != 6 {
+		return fmt.Errorf("it speaks protocol %d, and only 5 and 6 are understood", p.protocol)
+	}
+	return nil
+}
+
+// Pid is the id of the process.
+func (p *Process) Pid() string { return p.client.ID() }
+
+// Exited tells whether the process has ended by itself or by Stop.
+func (p *Process) Exited() bool { return p.client.Exited() }
+
+// Stop kills the process and all that it started, and waits for its end.
+func (p *Process) Stop() {
+	p.stop.Do(func() {
+		if id := p.client.ID(); id != "" && !p.client.Exited() {
+			killGroup(id) // it only reads: there is nothing that it must finish
+		}
+		p.client.Kill()
+	})
+}
+
+// Said is the end of what the provider wrote to its standard error, which can
+// hold anything, secrets too.
+func (p *Process) Said() string { return p.stderr.String() }
+
+func (p *Process) said() string {
+	if said := p.Said(); said != "" {
+		return "; it wrote: " + said
+	}
+	return ""
+}
+
+// Configure configures the provider, which is done once for each process.
+func (p *Process) Configure(ctx context.Context, s *Schema, config cty.Value, toolVersion string) error {
+	if !s.optional { // such a provider works only once it was asked for its schema
+		if _, err := p.call(ctx, getSchema, nil); err != nil {
+			return fmt.Errorf("ask the provider for its schema: %w", err)
+		}
+	}
+	encoded, err := encode(config, s.Provider.Type())
+	if err != nil {
+		return fmt.Errorf("encode the configuration of the provider: %w", err)
+	}
+	_, err = p.call(ctx, validateConfig(p.protocol), func(req protoreflect.Message) error {
+		setDynamic(req, "config", encoded)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("validate the configuration of the provider: %w", err)
+	}
+	_, err = p.call(ctx, configure(p.protocol), func(req protoreflect.Message) error {
+		set(req, "terraform_version", toolVersion)
+		setDynamic(req, "config", encoded)
+		setCapabilities(req)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("configure the provider: %w", err)
+	}
+	return nil
+}
+
+// setCapabilities says what OpenTofu says, so that providers do what they do
+// for it.
+func setCapabilities(req protoreflect.Message) {
+	f := field(req, "client_capabilities")
+	if f == nil {
+		return
+	}
+	capabilities := req.Mutable(f).Message()
+	if field(capabilities, "write_only_attributes_allowed") != nil {
+		set(capabilities, "write_only_attributes_allowed", true)
+	}
+}
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+const tailSize = 2000
+
+func (t *tail) Write(text []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.text = append(t.text, text...)
+	if extra := len(t.text) - tailSize; extra > tailSize {
+		t.text = append(t.text[:0], t.text[extra:]...)
+	}
+	return len(text), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(string(t.text[max(0, len(t.text)-tailSize):]))
+}
