@@ -86,6 +86,11 @@ var layers = []struct {
 	{"internal/driver/tofu/probe/provider", nil, "speaks to providers, and knows neither states nor modules"},
 	{"internal/driver/tofu/probe/state", nil, "reads states, and knows no provider"},
 	{"internal/driver/tofu/probe", []string{"internal/driver/tofu/probe/..."}, "watches without knowing what for: neither the loop nor Kubernetes"},
+	{"internal/driver/tofu/run", nil, "runs a program in a folder without knowing what for"},
+	{"internal/driver/tofu/guard", nil, "reads a module's files: what they may do does not depend on what they are for"},
+	{"internal/driver/tofu/planjson", core, "a plan's words become ours by a function of its JSON"},
+	{"internal/driver/tofu/kubestate", []string{"internal/driver/tofu"}, "keeps what the driver asks it to keep"},
+	{"internal/driver/tofu", append([]string{"internal/driver/tofu/run", "internal/driver/tofu/guard", "internal/driver/tofu/planjson", "internal/driver/tofu/probe/..."}, contracts...), "a driver never knows another, nor the engine"},
 	{"internal/driver/...", contracts, "a driver never knows another, nor the engine"},
 
 	{"internal/engine/...", append([]string{"internal/engine", "internal/decide"}, contracts...), "the engine knows contracts, and no implementation"},
@@ -154,7 +159,7 @@ var fences = []struct {
 	{
 		[]string{"k8s.io/client-go/..."},
 		[]string{
-			"internal/driver/kube/...", "internal/controller", "internal/fleet", "internal/mirror", "internal/localkube/...", "internal/server",
+			"internal/driver/kube/...", "internal/driver/tofu/kubestate", "internal/controller", "internal/fleet", "internal/mirror", "internal/localkube/...", "internal/server",
 			"internal/cli",  // it is a client of the API like kubectl
 			"bench/...",     // it measures the API server with the bare client
 			"test/...",      // end-to-end scripts look at the API

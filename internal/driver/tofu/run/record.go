@@ -1,0 +1,146 @@
+package run
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// runVariable bears the id of a run in the environment of its processes, so
+// that a program is found whose caller died between starting it and noting so.
+const runVariable = "PLUMB_RUN"
+
+// Record is what is known of the last run in a folder.
+type Record struct {
+	ID        string    `json:"id"`
+	Operation string    `json:"operation"`
+	Started   time.Time `json:"started"`
+	// PID and Start (the process's start time in the kernel's ticks, of Boot)
+	// name the process; 0 before it has been started.
+	PID   int    `json:"pid,omitempty"`
+	Start uint64 `json:"start,omitempty"`
+	Boot  string `json:"boot,omitempty"`
+	// PlanFile that is made or applied.
+	PlanFile string `json:"planFile,omitempty"`
+	// Who would be named in a lock that the run leaves.
+	Who string `json:"who,omitempty"`
+	// Ended is when somebody noticed the end of the process, Read when the caller
+	// was told how it had ended, Killed where it could not say so itself.
+	Ended  time.Time `json:"ended,omitzero"`
+	Read   bool      `json:"read,omitempty"`
+	Killed bool      `json:"killed,omitempty"`
+}
+
+func (f Folder) readRecord() (*Record, error) {
+	b, err := os.ReadFile(f.record())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the record of the last run: %w", err)
+	}
+	var rec Record
+	if err := json.Unmarshal(b, &rec); err != nil {
+		return nil, fmt.Errorf("read the record of the last run: %w", err)
+	}
+	return &rec, nil
+}
+
+func (f Folder) writeRecord(rec Record) error {
+	b, err := json.Marshal(rec)
+	if err != nil {
+		return fmt.Errorf("write the record of a run: %w", err)
+	}
+	return writeSecret(f.record(), b)
+}
+
+func (f Folder) stdout(id string) string { return filepath.Join(f.output(), id+".out") }
+func (f Folder) stderr(id string) string { return filepath.Join(f.output(), id+".err") }
+
+// Running tells whether an earlier process still works in the folder, and which.
+func Running(f Folder) (*Record, bool) {
+	rec, err := f.readRecord()
+	if err != nil || rec == nil || !rec.Ended.IsZero() {
+		return nil, false
+	}
+	if rec.PID == 0 { // the caller died while it started the program
+		if rec.PID = findProcess(rec.ID); rec.PID == 0 {
+			return rec, false
+		}
+		rec.Start, rec.Boot = startOf(rec.PID), bootID()
+	}
+	return rec, rec.alive()
+}
+
+func (rec Record) alive() bool {
+	if rec.PID == 0 || rec.Boot != bootID() {
+		return false
+	}
+	start := startOf(rec.PID)
+	return start != 0 && start == rec.Start
+}
+
+// startOf is when a living process was started, 0 where there is none.
+func startOf(pid int) uint64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		if _, missing := os.Stat("/proc/self/stat"); missing != nil && syscall.Kill(pid, 0) == nil {
+			return 1 // a system without /proc: the number has to do
+		}
+		return 0
+	}
+	_, after, _ := bytes.Cut(b[bytes.LastIndexByte(b, ')'):], []byte(" ")) // a name may hold anything
+	fields := strings.Fields(string(after))
+	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
+		return 0
+	}
+	start, err := strconv.ParseUint(fields[19], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return start
+}
+
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// findProcess looks for the leading process of a run by its environment.
+func findProcess(id string) int {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return 0
+	}
+	want := []byte(runVariable + "=" + id)
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		if group, err := syscall.Getpgid(pid); err != nil || group != pid {
+			continue // a provider
+		}
+		env, err := os.ReadFile(filepath.Join("/proc", entry.Name(), "environ"))
+		if err != nil {
+			continue
+		}
+		for variable := range bytes.SplitSeq(env, []byte{0}) {
+			if bytes.Equal(variable, want) {
+				return pid
+			}
+		}
+	}
+	return 0
+}
