@@ -38,6 +38,9 @@ type Facts struct {
 	Unconfirmed int
 	// Pending is what differs, by why it does.
 	Pending Pending
+	// Destroys counts what is destroyed by a plan that is applied as a whole or not
+	// at all.
+	Destroys int
 	// Waiting are the Applications that this one depends on and that are not
 	// ready, each with the reason.
 	Waiting []string
@@ -282,6 +285,8 @@ func automatic(f Facts) Decision {
 	switch {
 	case !declared && !drifted && !again:
 		return Idle{unsettled(f)}
+	case f.Destroys > 0 && !f.Policy.Prune && (declared || drifted):
+		return Idle{fmt.Sprintf("auto-sync would destroy %d resources, and automated.prune is off: look at the plan, then sync by hand with --prune", f.Destroys)}
 	case f.Empty && f.Held > 0 && f.Policy.Prune && !f.Policy.AllowEmpty && !drifted:
 		return Idle{fmt.Sprintf("auto-sync would delete all %d resources, because nothing is declared any more: set allowEmpty, or sync by hand with --prune", f.Held)}
 	case drifted && (!declared || attempted):

@@ -53,6 +53,8 @@ type Desired struct {
 	DeletionApproved bool
 	// Modules is what the project lets modules do; nil for the defaults.
 	Modules *v1alpha1.ModulePolicy
+	// Fresh asks to look at everything anew, because somebody has asked for it.
+	Fresh bool
 	// Full asks for a prediction of every change (server-side dry-run), also of
 	// creations, and for Before and After of all: for people to look at.
 	Full bool
@@ -167,6 +169,9 @@ type Comparison struct {
 	// Recorded is true where the driver itself keeps a record of what it makes,
 	// which survives a crash: nothing needs to be written down before.
 	Recorded bool
+	// Whole is true where the plan is applied as a whole or not at all: where its
+	// deletions may not be made, nothing of it is.
+	Whole bool
 	// Notes tell people what they should know and need not act on.
 	Notes []string
 }
@@ -232,3 +237,9 @@ type Canceller interface {
 	// reported as failed then.
 	Cancel(owner Owner)
 }
+
+// RefusedError says that what is declared can't be compared, and that trying again
+// does not help: somebody has to change it.
+type RefusedError struct{ Why string }
+
+func (e *RefusedError) Error() string { return e.Why }

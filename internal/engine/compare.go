@@ -184,7 +184,13 @@ func (p *pass) compare(ctx context.Context) {
 	}
 	p.want = desiredOf(p.app, p.target, p.fence, p.cluster, bundle, held)
 	p.want.DeletionApproved = p.approved()
+	p.want.Fresh, p.fresh = p.fresh, false
 	c, err := d.Compare(ctx, p.want)
+	var refused *driver.RefusedError
+	if errors.As(err, &refused) {
+		p.refused = err.Error()
+		return
+	}
 	if err != nil {
 		p.unavailable = err.Error()
 		return

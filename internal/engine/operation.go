@@ -278,7 +278,7 @@ func planned(tasks []plan.Task, steps []plan.Step) []plan.Step {
 func (p *pass) apply(ctx context.Context, op *operation, steps []plan.Step) {
 	order := driver.Apply{
 		Desired: p.want, Operation: op.id, Steps: steps, Force: op.force, Replace: op.replace, DryRun: op.dryRun,
-		Prune: op.prune, Partial: len(op.request.Sync.Resources) > 0,
+		Prune: op.prune || op.scope == decide.Heal && policyOf(p.app.Spec.SyncPolicy).Prune, Partial: len(op.request.Sync.Resources) > 0,
 	}
 	op.applying = map[plan.Address]bool{}
 	for _, s := range steps {

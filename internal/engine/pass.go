@@ -33,6 +33,8 @@ type pass struct {
 	// another worker is to go on.
 	pendingInput string
 	rerouted     bool
+	// fresh is set where somebody has asked to look at everything anew.
+	fresh bool
 
 	decision decide.Decision
 	events   []Event
@@ -111,7 +113,7 @@ func (p *pass) hear() {
 			}
 		}
 		if kind == string(v1alpha1.RefreshTypeHard) {
-			p.st.desired = nil
+			p.st.desired, p.fresh = nil, true
 		}
 	}
 }
@@ -124,7 +126,7 @@ func (p *pass) facts() decide.Facts {
 		Refused: p.refused, Unavailable: p.unavailable,
 		Policy: policyOf(spec.SyncPolicy), Held: len(st.held), Pending: p.pending(),
 		Requested: p.requested(),
-		Heals:     st.heals, HealedAt: st.healedAt, HealProblem: st.healProblem,
+		Destroys:  p.destroys(), Heals: st.heals, HealedAt: st.healedAt, HealProblem: st.healProblem,
 	}
 	if p.deleting() {
 		f.Dependents = p.e.dependents(p.key)
@@ -226,6 +228,15 @@ func (p *pass) pending() decide.Pending {
 		}
 	}
 	return n
+}
+
+// destroys counts what a plan destroys that is applied as a whole or not at all.
+func (p *pass) destroys() int {
+	if !p.compared || !p.st.comparison.Whole {
+		return 0
+	}
+	n := p.st.comparison.Plan.Count()
+	return n.Delete + n.Replace
 }
 
 func policyOf(p *v1alpha1.SyncPolicy) decide.Policy {

@@ -302,7 +302,7 @@ func (open) Unimplemented(*v1alpha1.Application, Key) []string          { return
 func (open) AllowSource(string) error                                   { return nil }
 func (open) AllowDestination(string, string, string) error              { return nil }
 func (open) AllowResource(plan.Ref, bool, string, string, string) error { return nil }
-func (open) Modules() *v1alpha1.ModulePolicy { return nil }
+func (open) Modules() *v1alpha1.ModulePolicy                            { return nil }
 func (open) Identity(string, string) (string, error)                    { return "", nil }
 func (open) For(string, string) (source.Credentials, error)             { return source.Credentials{}, nil }
 func (open) Server(v1alpha1.ApplicationDestination) (string, string, error) {
