@@ -260,12 +260,28 @@ var moduleSchema = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
 	{Type: "tofu"},
 }}
 
+// onlyBackend tells whether a block says nothing but where the state is.
+func onlyBackend(block *hcl.Block) bool {
+	if block.Type != "terraform" && block.Type != "tofu" {
+		return false
+	}
+	content, rest, diags := block.Body.PartialContent(&hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "backend", LabelNames: []string{"type"}}, {Type: "cloud"}}})
+	if diags.HasErrors() || len(content.Blocks) == 0 {
+		return false
+	}
+	other, _, _ := rest.PartialContent(&hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "required_providers"}}})
+	return len(other.Blocks) == 0
+}
+
 func (s *scope) add(body hcl.Body, override bool) error {
 	content, _, diags := body.PartialContent(moduleSchema)
 	if diags.HasErrors() {
 		return asError(diags)
 	}
 	for _, block := range content.Blocks {
+		if override && onlyBackend(block) {
+			continue // where the state is does not matter here
+		}
 		if override {
 			return &DependsError{On: []Dependency{dependency("an override file", block.DefRange)}}
 		}
