@@ -39,6 +39,11 @@ type Setup struct {
 	// Invalid declares something that the destination refuses. Nil: it refuses
 	// nothing.
 	Invalid func(name string) render.Object
+	// Whole is set where a plan is applied as a whole or not at all.
+	Whole bool
+	// Unclaimed is set where two owners cannot mean the same thing: each has a world
+	// of names of its own.
+	Unclaimed bool
 	// Annotate puts Argo CD's annotations on a declared object, such as
 	// "argocd.argoproj.io/sync-wave". Nil: the driver knows no waves, hooks and
 	// guards.

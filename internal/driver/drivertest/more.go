@@ -28,7 +28,7 @@ func invalidHoldsItself(s *scene) {
 	s.has(good.Ref, "one")
 	problem := s.resource(c, bad.Ref).Problem
 	for _, r := range results {
-		if r.Step.Change.Target().Name == "bad" {
+		if r.Step.Change.Target().Name == bad.Ref.Name {
 			problem = r.Problem
 		}
 	}
@@ -287,8 +287,8 @@ func (s *scene) rest(declared []render.Object, names []string) {
 		for _, n := range names {
 			want, isDeclared := "", false
 			for _, o := range declared {
-				if o.Ref.Name == n {
-					want, isDeclared = valueOf(s, o), true
+				if o.Ref.Name == s.Object(n, "").Ref.Name {
+					want, isDeclared = valueOf(s, n, o), true
 				}
 			}
 			if got, exists := s.World.Value(s.T, s.Object(n, "").Ref); exists != isDeclared || got != want {
@@ -300,10 +300,10 @@ func (s *scene) rest(declared []render.Object, names []string) {
 }
 
 // valueOf finds which of the values that converges uses an object has.
-func valueOf(s *scene, o render.Object) string {
+func valueOf(s *scene, name string, o render.Object) string {
 	for i := range 3 {
 		value := fmt.Sprint("v", i)
-		if s.Object(o.Ref.Name, value).Hash == o.Hash {
+		if s.Object(name, value).Hash == o.Hash {
 			return value
 		}
 	}

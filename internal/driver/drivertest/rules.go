@@ -180,6 +180,9 @@ func foreignIsLeft(s *scene) {
 }
 
 func sharedIsRefused(s *scene) {
+	if s.Unclaimed {
+		s.Skip("owners cannot mean the same thing")
+	}
 	shared := s.Object("shared", "first")
 	s.sync(first, shared)
 	theirs, own := s.Object("shared", "second"), s.Object("own", "second")
@@ -208,7 +211,7 @@ func fenceHolds(s *scene) {
 	in, out := s.Object("in", "one"), s.Object("out", "one")
 	d := s.want(first, in, out)
 	d.Fence = func(ref plan.Ref, _ bool) error {
-		if ref.Name == "out" {
+		if ref.Name == out.Ref.Name {
 			return errors.New("the project does not allow it")
 		}
 		return nil
@@ -218,8 +221,15 @@ func fenceHolds(s *scene) {
 	if r.Problem == nil || r.Problem.Reason != driver.ReasonNotPermitted || r.Problem.Message != "the project does not allow it" {
 		s.Errorf("got problem %+v", r.Problem)
 	}
-	if slices.ContainsFunc(c.Plan.Steps, func(st plan.Step) bool { return st.Change.Target().Name == "out" }) {
+	if slices.ContainsFunc(c.Plan.Steps, func(st plan.Step) bool { return st.Change.Target().Name == out.Ref.Name }) {
 		s.Errorf("what the fence refuses is not planned: %v", describe(c.Plan.Steps))
+	}
+	if s.Whole {
+		if !c.Plan.Empty() {
+			s.Errorf("where a part of the plan is refused, all of it is: %v", describe(c.Plan.Steps))
+		}
+		s.gone(out.Ref)
+		return
 	}
 	s.apply(d, c.Plan.Steps)
 	s.has(in.Ref, "one")

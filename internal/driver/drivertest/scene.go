@@ -58,11 +58,14 @@ func (s *scene) compare(d driver.Desired) driver.Comparison {
 // apply makes steps true and keeps the inventory as the engine does.
 func (s *scene) apply(d driver.Desired, steps []plan.Step) []driver.Result {
 	s.Helper()
-	return s.order(s.Context(), driver.Apply{Desired: d, Steps: steps})
+	return s.order(s.Context(), driver.Apply{Desired: d, Steps: steps, Prune: true})
 }
 
 func (s *scene) order(ctx context.Context, a driver.Apply) []driver.Result {
 	s.Helper()
+	if len(a.Steps) == 0 {
+		return nil
+	}
 	if a.Operation == "" {
 		s.runs++
 		a.Operation = fmt.Sprintf("run-%d", s.runs)
@@ -74,6 +77,13 @@ func (s *scene) order(ctx context.Context, a driver.Apply) []driver.Result {
 		defer mu.Unlock()
 		results = append(results, r)
 	})
+	s.eventually("all steps are reported", func() error { // some after Apply has returned
+		mu.Lock()
+		defer mu.Unlock()
+		return onlyIf(len(results) >= len(a.Steps), "%d of %d are", len(results), len(a.Steps))
+	})
+	mu.Lock()
+	defer mu.Unlock()
 	for _, r := range results {
 		if a.DryRun || r.Problem != nil || r.Step.Hook {
 			continue
@@ -106,6 +116,11 @@ func (s *scene) sync(o driver.Owner, objects ...render.Object) driver.Comparison
 			}
 		}
 		if last.Plan.Empty() {
+			for _, r := range last.Resources {
+				if r.Hook == nil && r.Sync != driver.Synced && r.Cause != driver.CauseExtra {
+					return fmt.Errorf("%s is %s", r.Ref.Address(), r.Sync)
+				}
+			}
 			return nil
 		}
 		for _, r := range s.apply(d, main(last.Plan)) {

@@ -17,6 +17,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -109,6 +110,10 @@ type Config struct {
 	// Identity stands for the module's files (its tree's id, say) in
 	// fingerprints. Where it is empty the files of Folder.Module are hashed.
 	Identity string
+	// Temp is an existing folder with a short path for the sockets of providers,
+	// whose paths the kernel limits to some 100 bytes. One below Folder.Path if
+	// empty.
+	Temp string
 	// Grace is how long a cancelled program may take to finish its current
 	// resources before it is killed. 0 never kills it.
 	Grace time.Duration
@@ -215,7 +220,7 @@ func (r *Runner) environment(id string) []string {
 	env := append([]string{}, r.config.Env...)
 	env = append(env,
 		"TF_IN_AUTOMATION=1", "TF_INPUT=0", "CHECKPOINT_DISABLE=1",
-		"HOME="+r.folder.home(), "TMPDIR="+r.folder.temp(), "TF_DATA_DIR="+r.folder.data(), runVariable+"="+id)
+		"HOME="+r.folder.home(), "TMPDIR="+cmp.Or(r.config.Temp, r.folder.temp()), "TF_DATA_DIR="+r.folder.data(), runVariable+"="+id)
 	if r.config.PluginCache != "" {
 		env = append(env, "TF_PLUGIN_CACHE_DIR="+r.config.PluginCache)
 	}

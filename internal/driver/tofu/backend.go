@@ -1,0 +1,103 @@
+package tofu
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2/hclwrite"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/plumb-dev/plumb/internal/render"
+)
+
+// backend is where a module says that its state is.
+type backend struct {
+	// own is true where it says so at all.
+	own  bool
+	kind string
+}
+
+// backendOf looks for a backend, or cloud block, in the root module.
+func backendOf(dir string) (backend, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return backend{}, fmt.Errorf("read the module: %w", err)
+	}
+	for _, e := range entries {
+		if e.IsDir() || !render.IsModuleFile(e.Name()) || strings.HasPrefix(e.Name(), "plumb_backend_override.") {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return backend{}, fmt.Errorf("read the module: %w", err)
+		}
+		if b := backendIn(e.Name(), text); b.own {
+			return b, nil
+		}
+	}
+	return backend{}, nil
+}
+
+func backendIn(name string, text []byte) backend {
+	if strings.HasSuffix(name, ".json") {
+		var file struct {
+			Terraform json.RawMessage `json:"terraform"`
+		}
+		if json.Unmarshal(text, &file) != nil || file.Terraform == nil {
+			return backend{}
+		}
+		type block struct {
+			Backend map[string]json.RawMessage `json:"backend"`
+			Cloud   json.RawMessage            `json:"cloud"`
+		}
+		var many []block
+		if json.Unmarshal(file.Terraform, &many) != nil {
+			var one block
+			if json.Unmarshal(file.Terraform, &one) != nil {
+				return backend{}
+			}
+			many = []block{one}
+		}
+		for _, b := range many {
+			for kind := range b.Backend {
+				return backend{true, kind}
+			}
+			if b.Cloud != nil {
+				return backend{true, "cloud"}
+			}
+		}
+		return backend{}
+	}
+	file, _ := hclsyntax.ParseConfig(text, name, hcl.InitialPos)
+	if file == nil {
+		return backend{}
+	}
+	body, ok := file.Body.(*hclsyntax.Body)
+	if !ok {
+		return backend{}
+	}
+	for _, block := range body.Blocks {
+		if block.Type != "terraform" {
+			continue
+		}
+		for _, inner := range block.Body.Blocks {
+			switch {
+			case inner.Type == "backend" && len(inner.Labels) == 1:
+				return backend{true, inner.Labels[0]}
+			case inner.Type == "cloud":
+				return backend{true, "cloud"}
+			}
+		}
+	}
+	return backend{}
+}
+
+// quoted is a text as an HCL expression.
+func quoted(text string) string {
+	return string(hclwrite.TokensForValue(cty.StringVal(text)).Bytes())
+}

@@ -1,0 +1,288 @@
+package tofu
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"time"
+
+	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/driver"
+	"github.com/plumb-dev/plumb/internal/driver/tofu/run"
+	"github.com/plumb-dev/plumb/internal/health"
+	"github.com/plumb-dev/plumb/internal/plan"
+)
+
+// Compare says how what a module declares stands to what there is. It costs a
+// plan where the module, its variables or the state have changed, or a probe has
+// found something; else nothing.
+func (d *Driver) Compare(ctx context.Context, want driver.Desired) (driver.Comparison, error) {
+	m, err := d.module(want.Target.Owner)
+	if err != nil {
+		return driver.Comparison{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c, busy := m.underWay(); busy {
+		return c, nil
+	}
+	c, err := m.compare(ctx, &want)
+	if err != nil {
+		return driver.Comparison{}, explain(err)
+	}
+	return c, nil
+}
+
+// explain gives an error of the state's lock in the driver's words.
+func explain(err error) error {
+	var l *run.LockedError
+	if errors.As(err, &l) {
+		return &LockedError{Lock{ID: l.ID, Operation: l.Operation, Info: l.Info, Who: l.Who, Version: l.Version, Created: l.Created, Path: l.Path}}
+	}
+	return err
+}
+
+func (m *module) compare(ctx context.Context, want *driver.Desired) (driver.Comparison, error) {
+	s, err := m.specOf(want)
+	if err != nil {
+		return driver.Comparison{}, err
+	}
+	if s == nil {
+		return m.nothing(ctx, want)
+	}
+	key := s.key(want)
+	dirty := m.live.takeDirty()
+	if f := m.failed; f != nil && f.key == key && !dirty && !want.Fresh && time.Now().Before(f.until) {
+		return driver.Comparison{}, f.err
+	}
+	if k := m.known; k != nil && k.key == key && !dirty && !want.Fresh && !want.Full {
+		k.comparison.Calls = 0
+		return k.comparison, nil
+	}
+	c, err := m.look(ctx, want, s, key, dirty)
+	switch {
+	case errors.Is(err, errUnderWay):
+		c, _ := m.underWay()
+		return c, nil
+	case err != nil && ctx.Err() != nil:
+		m.live.dirty(dirty)
+		return driver.Comparison{}, err
+	case err != nil:
+		return driver.Comparison{}, m.fail(key, err)
+	}
+	m.failed = nil
+	return c, nil
+}
+
+// nothing is the comparison of an owner without a module: nothing is declared, and
+// what is held can't be destroyed without one.
+func (m *module) nothing(ctx context.Context, want *driver.Desired) (driver.Comparison, error) {
+	text, err := m.d.o.States.Load(ctx, stateID(m.owner, ""))
+	if err != nil {
+		return driver.Comparison{}, err
+	}
+	doc, err := readState(text)
+	if err != nil {
+		return driver.Comparison{}, err
+	}
+	if len(doc.resources) == 0 && len(want.Inventory) == 0 {
+		return driver.Comparison{Recorded: true}, nil
+	}
+	return driver.Comparison{}, fmt.Errorf("what the module has made (%d resources) can't be looked at or destroyed without it, and its source can't be read: make it readable again, or remove the finalizer to leave the resources", max(len(doc.resources), len(want.Inventory)))
+}
+
+var errUnderWay = errors.New("an earlier run is under way")
+
+// look finds out how things stand.
+func (m *module) look(ctx context.Context, want *driver.Desired, s *spec, key string, dirty bool) (driver.Comparison, error) {
+	if err := m.prepare(ctx, s); err != nil {
+		return driver.Comparison{}, err
+	}
+	if !m.resumed {
+		if err := m.resume(ctx, s); err != nil {
+			return driver.Comparison{}, err
+		}
+	}
+	if err := m.loadState(ctx, s); err != nil {
+		return driver.Comparison{}, err
+	}
+	if !dirty && !want.Full && !want.Fresh && m.clean(key) {
+		c := m.inSync()
+		m.remember(key, s, c, nil)
+		m.verified = time.Now().Add(-m.d.o.Backstop + m.d.interval(want)) // a probe is soon to say whether it still holds
+		m.schedule(want, 0)
+		return c, nil
+	}
+	planned, err := m.plan(ctx, s, run.PlanOptions{Destroy: s.deleting, Targets: s.Options.Targets})
+	if err != nil {
+		return driver.Comparison{}, err
+	}
+	c := m.comparison(want, planned)
+	m.verified = time.Now()
+	if want.Full {
+		return c, nil
+	}
+	m.remember(key, s, c, planned)
+	if c.Plan.Empty() && !s.deleting {
+		m.settle(key)
+	}
+	m.looked(want, c)
+	return c, nil
+}
+
+// plan runs the program, after it was seen that downloaded modules, too, are within
+// what the project allows.
+func (m *module) plan(ctx context.Context, s *spec, o run.PlanOptions) (*run.Planned, error) {
+	if err := acquire(ctx, m.d.plans); err != nil {
+		return nil, err
+	}
+	defer func() { <-m.d.plans }()
+	if err := m.runner.Init(ctx); err != nil {
+		return nil, refusedIfConfig(err)
+	}
+	if err := s.check(m.path("module"), m.folder(s).Data()); err != nil {
+		return nil, err
+	}
+	p, err := m.runner.Plan(ctx, o)
+	var locked *run.LockedError
+	if errors.As(err, &locked) && m.runner.OwnLock(locked) {
+		m.d.o.Log.Info("releasing the lock that a killed run has left", "application", string(m.owner), "lock", locked.ID)
+		if err := m.runner.ForceUnlock(ctx, locked.ID); err != nil {
+			return nil, err
+		}
+		p, err = m.runner.Plan(ctx, o)
+	}
+	if err != nil {
+		return nil, refusedIfConfig(err)
+	}
+	return p, nil
+}
+
+func (m *module) remember(key string, s *spec, c driver.Comparison, p *run.Planned) {
+	m.known = &known{key: key, spec: s, comparison: c, planned: p, at: time.Now()}
+}
+
+// comparison is what a plan says.
+func (m *module) comparison(want *driver.Desired, p *run.Planned) driver.Comparison {
+	c := driver.Comparison{Calls: 1, Recorded: true, Whole: true, Outputs: m.state.outputs}
+	byName := map[string]*driver.Resource{}
+	for _, i := range m.state.resources {
+		r := resourceOf(i)
+		byName[i.ref.Name] = &r
+	}
+	var steps []plan.Step
+	refused := ""
+	if p.Plan != nil {
+		for _, ch := range m.changes(p) {
+			r := byName[ch.ref().Name]
+			if r == nil {
+				r = &driver.Resource{Ref: ch.ref(), Health: health.Health{Status: health.Missing}}
+				byName[r.Ref.Name] = r
+			}
+			if !ch.into(r, want) {
+				continue
+			}
+			if err := fenced(want, r.Ref); err != nil && r.Problem == nil {
+				r.Problem = &driver.Problem{Reason: driver.ReasonNotPermitted, Message: err.Error()}
+				refused = r.Ref.Name
+				continue
+			}
+			steps = append(steps, plan.Step{Change: ch.change, Phase: plan.Sync})
+		}
+	}
+	if refused != "" {
+		steps = nil
+		c.Notes = append(c.Notes, fmt.Sprintf("nothing of the plan is applied, because the project does not allow %s", refused))
+	}
+	c.Notes = append(c.Notes, m.note()...)
+	for _, w := range p.Warnings {
+		c.Notes = append(c.Notes, w.String())
+	}
+	for _, r := range byName {
+		c.Resources = append(c.Resources, *r)
+	}
+	slices.SortFunc(c.Resources, func(a, b driver.Resource) int { return cmp.Compare(a.Ref.Address(), b.Ref.Address()) })
+	c.Plan = plan.New(steps)
+	return c
+}
+
+// inSync is the comparison where nothing differs.
+func (m *module) inSync() driver.Comparison {
+	c := driver.Comparison{Recorded: true, Whole: true, Outputs: m.state.outputs}
+	for _, i := range m.state.resources {
+		c.Resources = append(c.Resources, resourceOf(i))
+	}
+	slices.SortFunc(c.Resources, func(a, b driver.Resource) int { return cmp.Compare(a.Ref.Address(), b.Ref.Address()) })
+	return c
+}
+
+// heldMark is what an inventory holds of a resource: what there is to know of it
+// is in the state.
+const heldMark = "state"
+
+func resourceOf(i instance) driver.Resource {
+	r := driver.Resource{
+		Ref: i.ref, Sync: driver.Synced, Exists: true, Health: health.Health{Status: health.Healthy},
+		Held: driver.Held{Ref: i.ref, Desired: heldMark, Applied: heldMark},
+	}
+	if i.tainted {
+		r.Health = health.Health{Status: health.Degraded, Message: "tainted: it was not made completely, and is to be replaced"}
+	}
+	return r
+}
+
+func fenced(want *driver.Desired, ref plan.Ref) error {
+	if want.Fence == nil || ref.Kind == outputKind {
+		return nil
+	}
+	return want.Fence(ref, false)
+}
+
+// answer is what the drift rules say of a resource.
+func answer(p *v1alpha1.DriftPolicy, ref plan.Ref) v1alpha1.DriftAction {
+	if p == nil {
+		return ""
+	}
+	for i := range p.Rules {
+		r := &p.Rules[i]
+		kind := r.Kind == "" || r.Kind == "*" || r.Kind == ref.Kind
+		name := r.Name == "" || r.Name == ref.Name
+		if ok, err := path.Match(r.Name, ref.Name); err == nil && ok {
+			name = true
+		}
+		if kind && name && len(r.JSONPointers) == 0 {
+			return r.Action
+		}
+	}
+	return p.Default
+}
+
+// clean tells whether a plan has found nothing to do for exactly this module at
+// exactly this state, be it in an earlier process.
+func (m *module) clean(key string) bool {
+	var s stamp
+	text, err := os.ReadFile(m.path("clean.json"))
+	return err == nil && json.Unmarshal(text, &s) == nil && s == m.stamp(key)
+}
+
+type stamp struct {
+	Key, Lineage string
+	Serial       int64
+}
+
+func (m *module) stamp(key string) stamp { return stamp{key, m.state.lineage, m.state.serial} }
+
+func (m *module) settle(key string) {
+	text, err := json.Marshal(m.stamp(key))
+	if err == nil {
+		err = writeFile(m.path("clean.json"), text)
+	}
+	if err != nil {
+		m.d.o.Log.Debug("not noted that a module is in sync", "application", string(m.owner), "error", err)
+	}
+}

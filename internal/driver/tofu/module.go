@@ -1,0 +1,371 @@
+package tofu
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/driver"
+	"github.com/plumb-dev/plumb/internal/driver/tofu/guard"
+	"github.com/plumb-dev/plumb/internal/driver/tofu/probe"
+	"github.com/plumb-dev/plumb/internal/driver/tofu/run"
+	"github.com/plumb-dev/plumb/internal/render"
+)
+
+// module is what is remembered of one owner's module.
+type module struct {
+	d     *Driver
+	owner driver.Owner
+	dir   string
+
+	// mu is held while something is done to the folder. What follows is its.
+	mu       sync.Mutex
+	resumed  bool
+	content  string // of the files in the folder
+	runner   *run.Runner
+	config   string // what the runner was opened with
+	state    stateDoc
+	known    *known
+	failed   *failure
+	verified time.Time // when a plan last looked at everything
+
+	subject   *probe.Subject
+	subjectID string
+	// pending is the report that a plan has still to judge; live's lock guards it.
+	pending *probe.Report
+
+	live live
+}
+
+// known is the last comparison, and what it holds for.
+type known struct {
+	key        string
+	spec       *spec
+	comparison driver.Comparison
+	planned    *run.Planned
+	at         time.Time
+}
+
+// failure is the last attempt to compare that failed: it is not tried again at
+// once, since it costs a run of the program.
+type failure struct {
+	key   string
+	err   error
+	count int
+	until time.Time
+}
+
+const (
+	firstPause   = 10 * time.Second
+	longestPause = 5 * time.Minute
+)
+
+func (m *module) fail(key string, err error) error {
+	n := 1
+	if m.failed != nil && m.failed.key == key {
+		n = m.failed.count + 1
+	}
+	m.failed = &failure{key, err, n, time.Now().Add(min(longestPause, firstPause<<min(n-1, 10)))}
+	return err
+}
+
+// spec is a module as it is to be run.
+type spec struct {
+	*render.Module
+	hash     string // of what came from Git
+	deleting bool
+	policy   *v1alpha1.ModulePolicy
+	backend  backend
+}
+
+// keptSpec is what is kept of a spec, to destroy what it made when Git can't be
+// read any more.
+type keptSpec struct {
+	Dir       string
+	VarFiles  []string
+	Options   v1alpha1.ApplicationSourceTofu
+	Hash      string
+	Variables map[string]keptValue
+	Env       map[string]keptValue
+}
+
+type keptValue struct {
+	JSON      json.RawMessage
+	Sensitive bool
+}
+
+func keep(values map[string]render.Value) map[string]keptValue {
+	out := map[string]keptValue{}
+	for name, v := range values {
+		out[name] = keptValue(v)
+	}
+	return out
+}
+
+func unkeep(values map[string]keptValue) map[string]render.Value {
+	out := map[string]render.Value{}
+	for name, v := range values {
+		out[name] = render.Value(v)
+	}
+	return out
+}
+
+func (m *module) path(parts ...string) string {
+	return filepath.Join(append([]string{m.dir}, parts...)...)
+}
+
+// specOf is the module that is desired, or the one that was kept where it is to be
+// destroyed and can't be had any more; nil where there is none.
+func (m *module) specOf(want *driver.Desired) (*spec, error) {
+	s := &spec{Module: want.Bundle.Module, hash: want.Bundle.Hash, deleting: want.Deleting, policy: want.Modules}
+	if s.Module == nil && want.Deleting {
+		text, err := os.ReadFile(m.path("module.json"))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the module that was kept: %w", err)
+		}
+		var k keptSpec
+		if err := json.Unmarshal(text, &k); err != nil {
+			return nil, fmt.Errorf("read the module that was kept: %w", err)
+		}
+		s.Module = &render.Module{Dir: k.Dir, VarFiles: k.VarFiles, Options: k.Options, Variables: unkeep(k.Variables), Env: unkeep(k.Env)}
+		s.hash = k.Hash
+	}
+	if s.Module == nil {
+		return nil, nil
+	}
+	return s, nil
+}
+
+// key identifies all that a comparison depends on, but for the state and what is
+// live.
+func (s *spec) key(want *driver.Desired) string {
+	h := sha256.New()
+	write := func(v any) {
+		b, err := json.Marshal(v)
+		if err != nil { // only values that came out of JSON
+			panic("tofu: key of a module: " + err.Error())
+		}
+		fmt.Fprintf(h, "%d:%s", len(b), b)
+	}
+	write([]any{s.hash, s.deleting, s.policy, s.Options, want.Drift, want.Target.Server})
+	for _, values := range []map[string]render.Value{s.Variables, s.Env} {
+		for _, name := range slices.Sorted(maps.Keys(values)) {
+			fmt.Fprintf(h, "%q=%q", name, values[name].JSON)
+		}
+		fmt.Fprint(h, ";")
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// prepare makes the folder what the spec says, and opens it.
+func (m *module) prepare(ctx context.Context, s *spec) error {
+	if err := os.MkdirAll(m.dir, 0o700); err != nil {
+		return fmt.Errorf("make the working folder: %w", err)
+	}
+	if s.Files != nil && m.content != s.hash {
+		if err := m.write(s); err != nil {
+			return err
+		}
+		m.content = s.hash
+	}
+	var err error
+	if s.backend, err = backendOf(m.path("module", filepath.FromSlash(s.Dir))); err != nil {
+		return err
+	}
+	if err := s.check(m.path("module"), m.folder(s).Data()); err != nil {
+		return err
+	}
+	return m.open(ctx, s)
+}
+
+// check refuses what the project does not allow, before anything is run.
+func (s *spec) check(root, data string) error {
+	policy := guard.Policy{}
+	if p := s.policy; p != nil {
+		policy = guard.Policy{Providers: p.Providers, Backends: p.Backends, AllowLocalPrograms: p.AllowLocalPrograms}
+	}
+	refusals, err := guard.Check(root, s.Dir, data, policy)
+	if err != nil {
+		return err
+	}
+	if len(refusals) == 0 {
+		return nil
+	}
+	text := refusals[0].String()
+	if n := len(refusals) - 1; n > 0 {
+		text += fmt.Sprintf(" (and %d more)", n)
+	}
+	return &driver.RefusedError{Why: text}
+}
+
+func (m *module) folder(s *spec) run.Folder {
+	return run.Folder{Path: m.path("run"), Module: m.path("module", filepath.FromSlash(s.Dir))}
+}
+
+// temp is a folder with a short path.
+func (m *module) temp() string {
+	return filepath.Join(m.d.temp, filepath.Base(m.dir)[len(filepath.Base(m.dir))-8:])
+}
+
+// open opens the folder for runs as the spec wants them.
+func (m *module) open(ctx context.Context, s *spec) error {
+	program, err := m.d.program(ctx, string(s.Options.Tool))
+	if errors.Is(err, run.ErrNotFound) {
+		return fmt.Errorf("%w: install it on the machine that Plumb runs on", err)
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(m.temp(), 0o700); err != nil {
+		return fmt.Errorf("make a temporary folder: %w", err)
+	}
+	c := m.configOf(s, program)
+	id, err := json.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("describe the run: %w", err)
+	}
+	sum := sha256.Sum256(id)
+	if name := hex.EncodeToString(sum[:]); m.runner == nil || m.config != name {
+		r, err := run.Open(m.folder(s), c)
+		if err != nil {
+			return refusedIfConfig(err)
+		}
+		m.runner, m.config = r, name
+	}
+	return nil
+}
+
+func (m *module) configOf(s *spec, program string) run.Config {
+	c := run.Config{
+		Program: program, Env: slices.Clone(m.d.o.Env), Variables: map[string]run.Value{}, Workspace: s.Options.Workspace,
+		OwnBackend: s.backend.own, BackendConfig: hclStrings(s.Options.Backend), Parallelism: int(s.Options.Parallelism),
+		Temp: m.temp(), LockTimeout: 0, PluginCache: filepath.Join(m.d.o.Dir, "providers"), CLIConfig: m.d.o.CLIConfig, Display: s.Dir, Identity: s.hash,
+	}
+	if c.Display == "." {
+		c.Display = ""
+	}
+	for _, file := range s.VarFiles {
+		c.VarFiles = append(c.VarFiles, m.path("module", filepath.FromSlash(file)))
+	}
+	for name, v := range s.Variables {
+		c.Variables[name] = run.Value{Text: v.Text(), Form: formOf(v), Sensitive: v.Sensitive}
+	}
+	for name, text := range s.Options.Vars {
+		c.Variables[name] = run.Value{Text: text}
+	}
+	own := map[string]string{}
+	for name, v := range s.Env {
+		own[name] = v.Text()
+		if v.Sensitive {
+			c.Secrets = append(c.Secrets, v.Text())
+		}
+	}
+	for _, e := range s.Options.Env {
+		own[e.Name] = e.Value
+	}
+	for _, name := range slices.Sorted(maps.Keys(own)) {
+		c.Env = append(c.Env, name+"="+own[name])
+	}
+	return c
+}
+
+// formOf tells how the text of a value is to be read: that of a Secret is a
+// string or, for a variable of another type, an expression; an output that is no
+// string is JSON, which is an expression.
+func formOf(v render.Value) run.Form {
+	if len(v.JSON) > 0 && v.JSON[0] != '"' {
+		return run.Expression
+	}
+	return run.Declared
+}
+
+func hclStrings(values map[string]string) map[string]string {
+	out := map[string]string{}
+	for name, text := range values {
+		if text == "true" || text == "false" {
+			out[name] = text
+			continue
+		}
+		out[name] = quoted(text)
+	}
+	return out
+}
+
+// write replaces the files of the module in its folder. Files that the last one
+// had and this one has not are removed; what runs leave stays.
+func (m *module) write(s *spec) error {
+	root := m.path("module")
+	var before []string
+	if text, err := os.ReadFile(m.path("files.json")); err == nil {
+		_ = json.Unmarshal(text, &before) // at worst, old files stay
+	}
+	for name, text := range s.Files {
+		path := filepath.Join(root, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return fmt.Errorf("write the module: %w", err)
+		}
+		if have, err := os.ReadFile(path); err == nil && string(have) == string(text) {
+			continue
+		}
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			return fmt.Errorf("write the module: %w", err)
+		}
+	}
+	for _, name := range before {
+		if _, kept := s.Files[name]; !kept && filepath.IsLocal(filepath.FromSlash(name)) {
+			if err := os.Remove(filepath.Join(root, filepath.FromSlash(name))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("write the module: %w", err)
+			}
+		}
+	}
+	names, err := json.Marshal(slices.Sorted(maps.Keys(s.Files)))
+	if err != nil {
+		return fmt.Errorf("write the module: %w", err)
+	}
+	kept, err := json.Marshal(keptSpec{Dir: s.Dir, VarFiles: s.VarFiles, Options: s.Options, Hash: s.hash, Variables: keep(s.Variables), Env: keep(s.Env)})
+	if err != nil {
+		return fmt.Errorf("write the module: %w", err)
+	}
+	return errors.Join(writeFile(m.path("files.json"), names), writeFile(m.path("module.json"), kept))
+}
+
+// writeFile replaces a file at once, so that there is always a whole one.
+func writeFile(path string, text []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+	}
+	_, err = f.Write(text)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+	}
+	return nil
+}
+
+// refusedIfConfig tells errors apart that only another commit mends.
+func refusedIfConfig(err error) error {
+	switch run.KindOf(err) {
+	case run.KindConfig, run.KindMissingVariable:
+		return &driver.RefusedError{Why: err.Error()}
+	}
+	return err
+}

@@ -1,0 +1,217 @@
+package tofu
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/plumb-dev/plumb/internal/driver/tofu/probe/state"
+	"github.com/plumb-dev/plumb/internal/plan"
+	"github.com/plumb-dev/plumb/internal/render"
+)
+
+// stateDoc is a state as it was last read.
+type stateDoc struct {
+	text      []byte
+	lineage   string
+	serial    int64
+	resources []instance
+	outputs   map[string]render.Value
+	loaded    bool
+}
+
+// instance is a resource in a state.
+type instance struct {
+	ref     plan.Ref
+	tainted bool
+}
+
+func readState(text []byte) (stateDoc, error) {
+	doc := stateDoc{text: text, loaded: true, outputs: map[string]render.Value{}}
+	if len(text) == 0 {
+		return doc, nil
+	}
+	var head struct {
+		Lineage string `json:"lineage"`
+		Serial  int64  `json:"serial"`
+		Outputs map[string]struct {
+			Value     json.RawMessage `json:"value"`
+			Sensitive bool            `json:"sensitive"`
+		} `json:"outputs"`
+	}
+	if err := json.Unmarshal(text, &head); err != nil {
+		return stateDoc{}, fmt.Errorf("understand the state: %w", err)
+	}
+	doc.lineage, doc.serial = head.Lineage, head.Serial
+	for name, o := range head.Outputs {
+		doc.outputs[name] = render.Value{JSON: o.Value, Sensitive: o.Sensitive}
+	}
+	parsed, err := state.Parse(text)
+	if err != nil {
+		return stateDoc{}, fmt.Errorf("understand the state: %w", err)
+	}
+	for i := range parsed.Managed {
+		r := &parsed.Managed[i]
+		if r.Deposed == "" {
+			doc.resources = append(doc.resources, instance{refOf(r.Address), r.Tainted})
+		}
+	}
+	return doc, nil
+}
+
+// refOf is the resource at an address, whose type is the last name but one.
+func refOf(address string) plan.Ref {
+	return plan.Ref{Kind: typeOf(address), Name: address}
+}
+
+func typeOf(address string) string {
+	base := address
+	for depth, i := 0, len(base)-1; i >= 0; i-- { // a key may hold anything
+		switch base[i] {
+		case ']':
+			depth++
+		case '[':
+			if depth--; depth == 0 {
+				base = base[:i]
+			}
+		}
+		if depth == 0 && i < len(base) && base[i] != ']' {
+			break
+		}
+	}
+	parts := strings.Split(base, ".")
+	if len(parts) < 2 {
+		return base
+	}
+	return parts[len(parts)-2]
+}
+
+// loadState reads the state that a plan is to be made from: of the store, or of
+// the module's own backend. What an earlier run left in the folder and could not
+// save is saved first.
+func (m *module) loadState(ctx context.Context, s *spec) error {
+	if s.backend.own {
+		text, err := m.runner.Pull(ctx)
+		if err != nil {
+			return err
+		}
+		m.state, err = readState(text)
+		return err
+	}
+	id := stateID(m.owner, s.Options.Workspace)
+	stored, err := m.d.o.States.Load(ctx, id)
+	if err != nil {
+		return err
+	}
+	file := m.folder(s).State(s.Options.Workspace)
+	local, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read the state in the working folder: %w", err)
+	}
+	if len(local) > 0 && !m.saved(local) {
+		if stored, err = m.reconcile(ctx, id, local, stored); err != nil {
+			return err
+		}
+	}
+	if string(local) != string(stored) {
+		if err := m.placeState(file, stored); err != nil {
+			return err
+		}
+	}
+	m.state, err = readState(stored)
+	return err
+}
+
+func (m *module) placeState(file string, text []byte) error {
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return fmt.Errorf("write the state into the working folder: %w", err)
+	}
+	if len(text) == 0 {
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove the state in the working folder: %w", err)
+		}
+		return nil
+	}
+	// The mark first: what is written then is known to be in the store.
+	if err := m.markSaved(text); err != nil {
+		return err
+	}
+	return writeFile(file, text)
+}
+
+func (m *module) markSaved(text []byte) error {
+	sum := sha256.Sum256(text)
+	return writeFile(m.path("saved"), []byte(hex.EncodeToString(sum[:])))
+}
+
+func (m *module) saved(local []byte) bool {
+	mark, err := os.ReadFile(m.path("saved"))
+	sum := sha256.Sum256(local)
+	return err == nil && string(mark) == hex.EncodeToString(sum[:])
+}
+
+// reconcile saves the state that a run has left, unless the store has moved on:
+// then it is kept beside, for a person to look at.
+func (m *module) reconcile(ctx context.Context, id StateID, local, stored []byte) ([]byte, error) {
+	mine, err := readState(local)
+	if err != nil {
+		// The program was killed while it wrote: its own backup is the last whole one.
+		if kept := m.keepAside(local, "torn"); kept != nil {
+			return nil, kept
+		}
+		return stored, nil
+	}
+	theirs, err := readState(stored)
+	if err != nil {
+		return nil, err
+	}
+	if len(stored) > 0 && (mine.lineage != theirs.lineage || mine.serial < theirs.serial) {
+		if err := m.keepAside(local, "diverged"); err != nil {
+			return nil, err
+		}
+		m.d.o.Log.Error("a state that a run has left is older than the one that is kept, and was put aside", "application", string(m.owner), "serial", mine.serial, "kept", theirs.serial)
+		return stored, nil
+	}
+	if err := m.d.o.States.Save(ctx, id, local); err != nil {
+		return nil, fmt.Errorf("save the state that an interrupted run has left: %w", err)
+	}
+	m.d.o.Log.Info("saved the state that an interrupted run has left", "application", string(m.owner), "serial", mine.serial)
+	return local, m.markSaved(local)
+}
+
+func (m *module) keepAside(text []byte, why string) error {
+	if err := os.MkdirAll(m.path("aside"), 0o700); err != nil {
+		return fmt.Errorf("put a state aside: %w", err)
+	}
+	return writeFile(m.path("aside", fmt.Sprintf("%s-%s.tfstate", time.Now().UTC().Format("20060102T150405.000"), why)), text)
+}
+
+// saveState saves what a run has made of the state.
+func (m *module) saveState(ctx context.Context, s *spec) error {
+	if s.backend.own {
+		m.state.loaded = false
+		return nil
+	}
+	local, err := os.ReadFile(m.folder(s).State(s.Options.Workspace))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the state in the working folder: %w", err)
+	}
+	if m.saved(local) {
+		return nil
+	}
+	if err := m.d.o.States.Save(ctx, stateID(m.owner, s.Options.Workspace), local); err != nil {
+		return err
+	}
+	return m.markSaved(local)
+}
