@@ -3,6 +3,9 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"strings"
+
+	"github.com/plumb-dev/plumb/internal/server"
 )
 
 // environment is all that commands take from the process' environment beside
@@ -14,6 +17,8 @@ type environment struct {
 	DataDir string
 	// Program is the path of this program, for processes that it starts.
 	Program string
+	// Tools are how OpenTofu and Terraform are run.
+	Tools server.Tools
 }
 
 func readEnvironment() environment {
@@ -28,5 +33,26 @@ func readEnvironment() environment {
 	if program, err := os.Executable(); err == nil {
 		env.Program = program
 	}
+	env.Tools = toolsOf(os.Environ())
 	return env
+}
+
+// toolsOf takes of an environment what the programs that run modules need: where
+// to find things, and how to reach the net. Nothing else of it is theirs: not the
+// credentials that Plumb itself was given.
+func toolsOf(environ []string) server.Tools {
+	var t server.Tools
+	for _, entry := range environ {
+		name, value, _ := strings.Cut(entry, "=")
+		switch strings.ToUpper(name) {
+		case "PATH":
+			t.Path = filepath.SplitList(value)
+			t.Env = append(t.Env, entry)
+		case "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "LANG", "TZ":
+			t.Env = append(t.Env, entry)
+		case "TF_CLI_CONFIG_FILE":
+			t.Config = value
+		}
+	}
+	return t
 }

@@ -43,8 +43,8 @@ type serverFlags struct {
 	options                      server.Options
 }
 
-func newServerCommand(streams Streams) *cobra.Command {
-	var f serverFlags
+func newServerCommand(streams Streams, tools server.Tools) *cobra.Command {
+	f := serverFlags{options: server.Options{Tools: tools}}
 	cmd := &cobra.Command{
 		Use:               "server",
 		Aliases:           []string{"controller", "serve"},
@@ -60,7 +60,7 @@ func newServerCommand(streams Streams) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig `FILE` of the control plane")
 	flags.StringVar(&f.context, "context", "", "`NAME` of the context in the kubeconfig")
-	flags.StringVar(&f.dataDir, "data-dir", "", "`DIR` for mirrors of repositories; it may be lost (default: plumb in the user's cache directory)")
+	flags.StringVar(&f.dataDir, "data-dir", "", "`DIR` for mirrors of repositories and working folders of modules; keep it over restarts (default: plumb in the user's cache directory)")
 	flags.BoolVar(&f.options.ArgoObjects, "argocd-objects", false, "hold argoproj.io Applications also where Argo CD has defined them")
 	flags.BoolVar(&f.options.LeaderElect, "leader-elect", true, "let one of several servers work and the others stand by")
 	flags.StringVar(&f.options.Listen, "listen", "", "`ADDRESS` for HTTP, or \"off\" (default: "+server.DefaultListen+", or a free port)")

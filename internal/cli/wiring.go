@@ -6,13 +6,14 @@ import (
 	"github.com/plumb-dev/plumb/internal/render"
 	"github.com/plumb-dev/plumb/internal/render/helm"
 	"github.com/plumb-dev/plumb/internal/render/kustomize"
+	"github.com/plumb-dev/plumb/internal/render/tofu"
 	"github.com/plumb-dev/plumb/internal/render/yaml"
 	"github.com/plumb-dev/plumb/internal/server"
 )
 
 // renderers are the tools that need no control plane.
 func renderers() render.Tools {
-	return render.Tools{Directory: yaml.Renderer{}, Kustomize: kustomize.Renderer{}, Helm: helm.Renderer{}}
+	return render.Tools{Directory: yaml.Renderer{}, Kustomize: kustomize.Renderer{}, Helm: helm.Renderer{}, Tofu: tofu.Renderer{}}
 }
 
 // newPreviewer gives what previews Applications with the user's own rights.
@@ -22,7 +23,7 @@ func (c commandline) newPreviewer(ctx context.Context) (previewer, func(), error
 	if err != nil {
 		return nil, nil, err
 	}
-	p, end, err := server.NewPreviewer(ctx, c.connection.config, dir, nil)
+	p, end, err := server.NewPreviewer(ctx, c.connection.config, dir, c.env.Tools, nil)
 	if err != nil {
 		return nil, nil, c.connection.explain(err)
 	}

@@ -15,6 +15,8 @@ import (
 	"github.com/plumb-dev/plumb/internal/driver"
 	"github.com/plumb-dev/plumb/internal/driver/kube"
 	"github.com/plumb-dev/plumb/internal/driver/kube/assess"
+	"github.com/plumb-dev/plumb/internal/driver/tofu"
+	"github.com/plumb-dev/plumb/internal/driver/tofu/kubestate"
 	"github.com/plumb-dev/plumb/internal/engine"
 	"github.com/plumb-dev/plumb/internal/fleet"
 	"github.com/plumb-dev/plumb/internal/health"
@@ -26,6 +28,8 @@ type parts struct {
 	controller *controller.Controller
 	fleet      *fleet.Fleet
 	driver     *kube.Driver
+	modules    *tofu.Driver
+	states     *kubestate.Store
 	engine     *engine.Engine
 	assessor   atomic.Pointer[assess.Assessor]
 	sources    engine.Sources
@@ -45,9 +49,14 @@ func (s *Server) lead(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer p.driver.Close()
+	defer p.close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	values, err := controller.NewValues(ctx, s.counted(), func(keys ...engine.Key) { p.engine.Enqueue(keys...) })
+	if err != nil {
+		return err
+	}
+	p.engine.Values = values
 	journal, err := controller.OpenJournal(ctx, s.counted(), s.Log)
 	if err != nil {
 		return err
@@ -67,6 +76,13 @@ func (s *Server) lead(ctx context.Context) error {
 		return fmt.Errorf("run the engine: %w", err)
 	}
 	return nil
+}
+
+// close ends the drivers, after all work with them.
+func (p *parts) close() {
+	p.modules.Close()
+	p.states.Close()
+	p.driver.Close()
 }
 
 // retainIntents drops what was intended for Applications that are gone.
@@ -127,11 +143,15 @@ func (s *Server) connect(installed controller.Installed, mark mark) (*parts, err
 		},
 		Requests: func(_, verb string) { s.metrics.request(targetDestination, verb) },
 	})
+	if p.modules, p.states, err = s.modules(); err != nil {
+		p.driver.Close()
+		return nil, err
+	}
 	p.engine = engine.New(engine.Options{
 		Applications: p.controller, Projects: p.controller, Destinations: p.fleet,
 		Credentials: p.controller, Events: p.controller, Sources: p.sources,
 		Renderer: s.rendered.Over(s.metrics.renderer(renderer())),
-		Drivers:  map[string]driver.Driver{render.KubeDriver: p.driver},
+		Drivers:  map[string]driver.Driver{render.KubeDriver: p.driver, render.TofuDriver: p.modules},
 		Workers:  s.Workers, Log: s.Log, Observer: s.metrics,
 	})
 	return p, nil

@@ -19,8 +19,8 @@ import (
 // NewPreviewer gives an engine that looks and never acts, with the rights of
 // the given configuration: what a command line needs to show what a sync would
 // do. What it gives last must be called at the end.
-func NewPreviewer(ctx context.Context, config *rest.Config, dataDir string, log *slog.Logger) (*engine.Engine, func(), error) {
-	s := &Server{Options: Options{RESTConfig: unlimited(config), DataDir: dataDir, Log: log}, lenient: true, rendered: render.NewCache(renderedBytes)}
+func NewPreviewer(ctx context.Context, config *rest.Config, dataDir string, tools Tools, log *slog.Logger) (*engine.Engine, func(), error) {
+	s := &Server{Options: Options{RESTConfig: unlimited(config), DataDir: dataDir, Tools: tools, Log: log}, lenient: true, rendered: render.NewCache(renderedBytes)}
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
 	}
@@ -44,9 +44,15 @@ func NewPreviewer(ctx context.Context, config *rest.Config, dataDir string, log 
 	ctx, cancel := context.WithCancel(ctx)
 	end := func() {
 		cancel()
-		p.driver.Close()
+		p.close()
 		s.sources.close()
 	}
+	values, err := controller.NewValues(ctx, s.RESTConfig, func(...engine.Key) {})
+	if err != nil {
+		end()
+		return nil, nil, err
+	}
+	p.engine.Values = values
 	if err := p.fleet.Start(ctx); err != nil {
 		end()
 		return nil, nil, err

@@ -47,7 +47,9 @@ type Options struct {
 	PollInterval time.Duration
 	// AllowExec lets cluster Secrets name programs that give credentials.
 	AllowExec bool
-	Log       *slog.Logger
+	// Tools are the programs that modules are run with.
+	Tools Tools
+	Log   *slog.Logger
 }
 
 // renderedBytes bounds the renderings that are kept. Those of Applications that

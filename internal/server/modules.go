@@ -1,0 +1,66 @@
+package server
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/plumb-dev/plumb/internal/driver/tofu"
+	"github.com/plumb-dev/plumb/internal/driver/tofu/kubestate"
+)
+
+// Tools says how OpenTofu and Terraform are run.
+type Tools struct {
+	// Path are the directories in which they are looked for.
+	Path []string
+	// Env is their environment and that of providers, such as PATH and proxies. It
+	// must hold no credentials.
+	Env []string
+	// Config is their configuration file (TF_CLI_CONFIG_FILE), or empty.
+	Config string
+}
+
+// modules makes the driver of modules.
+func (s *Server) modules() (*tofu.Driver, *kubestate.Store, error) {
+	dir := filepath.Join(s.DataDir, "tofu")
+	if s.lenient { // a preview must not get in the way of a server's runs
+		dir = filepath.Join(s.DataDir, "tofu-previews")
+	}
+	instance, err := instanceOf(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	states, err := kubestate.New(s.counted(), instance)
+	if err != nil {
+		return nil, nil, err
+	}
+	d, err := tofu.New(tofu.Options{
+		Dir: dir, States: states, Path: s.Tools.Path, Env: s.Tools.Env, CLIConfig: s.Tools.Config, Log: s.Log,
+	})
+	return d, states, err
+}
+
+// instanceOf identifies a directory of working folders: a lock that was taken for
+// a run in it is known again by a later process.
+func instanceOf(dir string) (string, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make the working folders of modules: %w", err)
+	}
+	file := filepath.Join(dir, "instance")
+	text, err := os.ReadFile(file)
+	if err == nil && len(strings.TrimSpace(string(text))) > 0 {
+		return strings.TrimSpace(string(text)), nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read who we are: %w", err)
+	}
+	id := strings.ToLower(rand.Text())
+	if err := os.WriteFile(file, []byte(id+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("note who we are: %w", err)
+	}
+	return id, nil
+}
