@@ -18,6 +18,9 @@ type Facts struct {
 	Deleting, Cascade bool
 	// Dependents still exist that depend on this Application.
 	Dependents []string
+	// Nowhere is true where nothing is held and no destination is known that
+	// anything could be deleted from.
+	Nowhere bool
 	// Paused is true where the Application asks to be left alone.
 	Paused bool
 
@@ -215,6 +218,9 @@ func deletion(f Facts) Decision {
 	}
 	if len(f.Dependents) > 0 {
 		return Wait{"deletion waits until " + strings.Join(f.Dependents, ", ") + " is gone, which depends on it"}
+	}
+	if f.Nowhere {
+		return Release{"it holds nothing, and its destination is not known"}
 	}
 	if f.Refused != "" {
 		return Idle{f.Refused}

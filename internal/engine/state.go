@@ -3,6 +3,8 @@ package engine
 import (
 	"runtime/debug"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
@@ -68,6 +70,7 @@ func (st *state) load(app *v1alpha1.Application, intents Intents) {
 	if op == nil || op.Operation.Sync == nil {
 		return
 	}
+	st.heard = heardBefore(st.uid, op.Operation.Info)
 	if op.Phase.Running() {
 		st.running = resumeOperation(op)
 		return
@@ -82,6 +85,20 @@ func (st *state) load(app *v1alpha1.Application, intents Intents) {
 	if st.last.failed {
 		st.last.failures = int(op.RetryCount) + 1
 	}
+}
+
+// heardBefore is the generation whose request an earlier process took up: it may
+// have ended before it took the request back. A status that was copied from
+// another object tells nothing.
+func heardBefore(uid string, info []v1alpha1.Info) int64 {
+	if !strings.HasPrefix(infoValue(info, infoID), short(uid)+"-") {
+		return 0
+	}
+	heard, err := strconv.ParseInt(infoValue(info, infoHeard), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return heard
 }
 
 func heldFromStatus(inventory []v1alpha1.InventoryEntry) []driver.Held {

@@ -1,0 +1,212 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/driver"
+	"github.com/plumb-dev/plumb/internal/health"
+	"github.com/plumb-dev/plumb/internal/plan"
+)
+
+func (s *story) gone(name string) bool {
+	_, ok := s.api.apps[Key{v1alpha1.Group, "plumb", name}]
+	return !ok
+}
+
+// nowhere knows no destination.
+type nowhere struct{ open }
+
+func (nowhere) Server(v1alpha1.ApplicationDestination) (string, string, error) {
+	return "", "", errors.New("no cluster is registered under this name")
+}
+
+// Whoever mistypes a destination and takes the Application back must not be left
+// with an Application that never goes.
+func TestAnApplicationThatNeverHadADestinationCanBeDeleted(t *testing.T) {
+	s := newStory(t)
+	s.e.Destinations = nowhere{}
+	s.git.commit(map[string]string{"web/a.yaml": object("ConfigMap", "a", "1")})
+	s.app("web", nil)
+	s.tell("an Application for an unknown cluster appears")
+	s.remove("web")
+	s.tell("it is deleted")
+	s.later(10 * time.Minute)
+	if !s.gone("web") {
+		t.Errorf("the Application holds nothing and is still there\n%s", s.text.String())
+	}
+}
+
+func TestACircleCanBeDeleted(t *testing.T) {
+	s := newStory(t)
+	s.git.commit(map[string]string{"a/a.yaml": object("ConfigMap", "a", "1"), "b/b.yaml": object("ConfigMap", "b", "1")})
+	s.app("a", nil)
+	s.app("b", func(a *v1alpha1.Application) { a.Spec.DependsOn = []v1alpha1.ApplicationRef{{Name: "a"}} })
+	s.tell("two Applications appear")
+	s.app("a", func(a *v1alpha1.Application) { a.Spec.DependsOn = []v1alpha1.ApplicationRef{{Name: "b"}} })
+	s.tell("they depend on each other")
+	s.remove("a")
+	s.remove("b")
+	s.tell("both are deleted")
+	if !s.gone("a") || !s.gone("b") {
+		t.Errorf("they wait for each other for ever\n%s", s.text.String())
+	}
+}
+
+// A pass is bounded, and nothing else may come to wake an Application whose
+// sync is longer than that.
+func TestMoreWavesThanAPassHasSteps(t *testing.T) {
+	s := newStory(t)
+	files := map[string]string{}
+	for i := range 3 * maxSteps {
+		files[fmt.Sprintf("web/%d.yaml", i)] = object("ConfigMap", fmt.Sprintf("c%d", i), "1", fmt.Sprintf("sync-wave=%d", i))
+	}
+	s.git.commit(files)
+	s.app("web", nil)
+	key := Key{v1alpha1.Group, "plumb", "web"}
+	rung := &ringing{now: s.clock.now}
+	s.e.Clock, s.e.queue.clock = rung, rung
+	s.e.queue.add(key)
+	for s.e.queue.depth() > 0 || rung.ring() {
+		if s.e.queue.depth() == 0 {
+			continue
+		}
+		k, _ := s.e.queue.take()
+		s.e.pass(context.Background(), k)
+		s.e.queue.done(k)
+	}
+	if last := plan.Address(fmt.Sprintf("ConfigMap/shop/c%d", 3*maxSteps-1)); !has(s, last) {
+		t.Errorf("the sync stopped on its way: %s is missing\n%s", last, s.text.String())
+	}
+}
+
+// ringing is a clock whose alarms ring when asked to.
+type ringing struct {
+	now time.Time
+	due []func()
+}
+
+func (c *ringing) Now() time.Time { return c.now }
+func (c *ringing) AfterFunc(_ time.Duration, f func()) func() bool {
+	c.due = append(c.due, f)
+	return func() bool { return true }
+}
+
+func (c *ringing) ring() bool {
+	due := c.due
+	c.due, c.now = nil, c.now.Add(time.Minute)
+	for _, f := range due {
+		f()
+	}
+	return len(due) > 0
+}
+
+// unseeing is a driver that for a while can't see what an Application holds.
+type unseeing struct {
+	driver.Driver
+	blind bool
+}
+
+func (u *unseeing) Compare(ctx context.Context, d driver.Desired) (driver.Comparison, error) {
+	c, err := u.Driver.Compare(ctx, d)
+	if !u.blind || err != nil {
+		return c, err
+	}
+	declared := map[plan.Address]bool{}
+	for _, o := range d.Bundle.Objects {
+		declared[o.Ref.Address()] = !d.Deleting
+	}
+	c = driver.Comparison{}
+	for _, h := range d.Inventory {
+		if declared[h.Ref.Address()] {
+			continue
+		}
+		c.Resources = append(c.Resources, driver.Resource{
+			Ref: h.Ref, Held: h, Sync: driver.Unknown, Cause: driver.CauseExtra, Exists: true,
+			Health:  health.Health{Status: health.Unknown},
+			Problem: &driver.Problem{Reason: "Forbidden", Transient: true, Message: "may not be watched"},
+		})
+	}
+	return c, nil
+}
+
+func TestWhatCannotBeSeenIsNotLetGo(t *testing.T) {
+	s := newStory(t)
+	u := &unseeing{Driver: s.driver}
+	s.e.Drivers["kube"] = u
+	s.git.commit(map[string]string{"web/a.yaml": object("ConfigMap", "a", "1")})
+	s.app("web", nil)
+	s.tell("an Application appears")
+	u.blind = true
+	s.remove("web")
+	s.tell("it is deleted while nothing can be seen")
+	for range 5 {
+		s.later(5 * time.Minute)
+	}
+	if s.gone("web") {
+		t.Fatalf("it was released with its resources still there\n%s", s.text.String())
+	}
+	u.blind = false
+	s.later(5 * time.Minute)
+	if !s.gone("web") || has(s, "ConfigMap/shop/a") {
+		t.Errorf("it does not go when it can be seen again\n%s", s.text.String())
+	}
+}
+
+// settleless loses the taking back of a request, as a crash in between does.
+type settleless struct {
+	*fakeAPI
+	lose bool
+}
+
+func (a *settleless) Settle(ctx context.Context, k Key, operation, refresh bool) error {
+	if a.lose {
+		return errors.New("killed")
+	}
+	return a.fakeAPI.Settle(ctx, k, operation, refresh)
+}
+
+func TestARequestIsFollowedOnce(t *testing.T) {
+	s := newStory(t)
+	api := &settleless{fakeAPI: s.api, lose: true}
+	s.e.Applications = api
+	s.git.commit(map[string]string{"web/a.yaml": object("ConfigMap", "a", "1"), "web/m.yaml": object("Job", "m", "1", "hook=PreSync")})
+	s.app("web", func(a *v1alpha1.Application) {
+		a.Spec.SyncPolicy = nil
+		a.Operation = &v1alpha1.Operation{Sync: &v1alpha1.SyncOperation{Prune: true}, InitiatedBy: v1alpha1.OperationInitiator{Username: "ann"}}
+	})
+	s.tell("a sync is asked for, and the process ends before the request is taken back")
+	first := s.api.apps[Key{v1alpha1.Group, "plumb", "web"}].Status.OperationState
+	s.clock.now = s.clock.now.Add(time.Minute)
+	s.restart()
+	s.tell("a new process")
+	second := s.api.apps[Key{v1alpha1.Group, "plumb", "web"}].Status.OperationState
+	if first == nil || second == nil || !first.StartedAt.Equal(&second.StartedAt) {
+		t.Errorf("the sync ran twice: %v, %v\n%s", first, second, s.text.String())
+	}
+}
+
+func TestSyncsOfOtherSourcesAreRefused(t *testing.T) {
+	s := newStory(t)
+	s.git.commit(map[string]string{"web/a.yaml": object("ConfigMap", "a", "1")})
+	s.app("web", func(a *v1alpha1.Application) {
+		a.Spec.SyncPolicy = nil
+		a.Operation = &v1alpha1.Operation{Sync: &v1alpha1.SyncOperation{Source: &v1alpha1.ApplicationSource{RepoURL: repo, Path: "older"}}}
+	})
+	s.tell("somebody asks for a sync to another source, as a rollback by Argo CD's API does")
+	if has(s, "ConfigMap/shop/a") {
+		t.Errorf("the declared source was synced instead\n%s", s.text.String())
+	}
+}
+
+func TestAddressesInErrorsAreRedacted(t *testing.T) {
+	_, err := fetcher{}.FetchFile(context.Background(), "https://ann:s3cr3t-token@files.example/a.yaml")
+	if err == nil || strings.Contains(err.Error(), "s3cr3t-token") {
+		t.Errorf("got %v", err)
+	}
+}
