@@ -288,8 +288,8 @@ func automatic(f Facts) Decision {
 	switch {
 	case !declared && !drifted && !again:
 		return Idle{unsettled(f)}
-	case f.Empty && f.Held > 0 && f.Policy.Prune && !f.Policy.AllowEmpty && !drifted:
-		return Idle{fmt.Sprintf("auto-sync would delete all %d resources, because nothing is declared any more: set allowEmpty, or sync by hand with --prune", f.Held)}
+	case f.Empty && f.Pending.Extra > 0 && f.Policy.Prune && !f.Policy.AllowEmpty:
+		return Idle{fmt.Sprintf("auto-sync would delete all %d resources, because nothing is declared any more: set allowEmpty, or sync by hand with --prune", f.Pending.Extra)}
 	case drifted && (!declared || attempted):
 		return heal(f)
 	case attempted && f.Last.Failed:

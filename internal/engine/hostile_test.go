@@ -210,3 +210,30 @@ func TestAddressesInErrorsAreRedacted(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// ensuring is a driver that makes the Application's namespace exist.
+type ensuring struct{ driver.Driver }
+
+func (d ensuring) Compare(ctx context.Context, des driver.Desired) (driver.Comparison, error) {
+	c, err := d.Driver.Compare(ctx, des)
+	ns := plan.Ref{Version: "v1", Kind: "Namespace", Name: "shop"}
+	c.Resources = append(c.Resources, driver.Resource{
+		Ref: ns, Exists: true, Ensured: true, Sync: driver.Synced, Health: health.Health{Status: health.Healthy}, Held: driver.Held{Ref: ns, Keep: true},
+	})
+	return c, err
+}
+
+// An empty repository is more often a mistake than a wish, also where the
+// namespace is made.
+func TestNothingDeclaredButANamespaceIsNothing(t *testing.T) {
+	s := newStory(t)
+	s.e.Drivers["kube"] = ensuring{s.driver}
+	s.git.commit(map[string]string{"web/a.yaml": object("ConfigMap", "a", "1")})
+	s.app("web", nil)
+	s.tell("an Application appears")
+	s.git.commit(map[string]string{"web/none.yaml": "apiVersion: v1\nkind: List\nitems: []\n"})
+	s.tell("all its files are gone")
+	if !has(s, "ConfigMap/shop/a") {
+		t.Errorf("all was deleted\n%s", s.text.String())
+	}
+}

@@ -179,7 +179,7 @@ func (p *pass) desiredHash() string {
 func declaredCount(c driver.Comparison) int {
 	n := 0
 	for _, r := range c.Resources {
-		if r.Hook == nil && r.Cause != driver.CauseExtra {
+		if r.Hook == nil && !r.Ensured && r.Cause != driver.CauseExtra {
 			n++
 		}
 	}

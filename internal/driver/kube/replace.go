@@ -206,6 +206,9 @@ func (a *applier) deleteOurs(ctx context.Context, it *declared, k *kindCache, n 
 		if text(live, "metadata", "uid") != r.uid || driver.Owner(text(live, "metadata", "annotations", AnnotationOwner)) != a.owner() {
 			return nil // it is another's now
 		}
+		if why := k.read(n, live).options(a.bundle.app).guard(a.order.Desired.Deleting, a.order.Desired.DeletionApproved); why != "" && !r.hook {
+			return &driver.Problem{Reason: ReasonConflict, Transient: true, Message: shown(it.ref) + ": it was changed while it was to be deleted, and now says " + why}
+		}
 		version = text(live, "metadata", "resourceVersion")
 	}
 }
