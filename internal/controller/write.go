@@ -219,16 +219,16 @@ func (g *group) edit(ctx context.Context, key engine.Key, app *v1alpha1.Applicat
 
 // Settle takes back requests that have been heard. A request that somebody made
 // since then stays.
-func (c *Controller) Settle(ctx context.Context, key engine.Key, operation, refresh bool) error {
+func (c *Controller) Settle(ctx context.Context, key engine.Key, heard *v1alpha1.Application, operation, refresh bool) error {
 	g, ok := c.groups[key.Group]
 	if !ok {
 		return fmt.Errorf("settle the requests of Application %s: %w", key, errGroupNotServed)
 	}
-	heard, ok := g.get(key)
-	if !ok {
+	latest, ok := g.get(key)
+	if !ok || latest.UID != heard.UID {
 		return nil
 	}
-	err := g.edit(ctx, key, heard, g.patch, func(app *v1alpha1.Application) (map[string]any, error) {
+	err := g.edit(ctx, key, latest, g.patch, func(app *v1alpha1.Application) (map[string]any, error) {
 		patch := map[string]any{}
 		if operation && app.Operation != nil && equality.Semantic.DeepEqual(app.Operation, heard.Operation) {
 			patch["operation"] = nil

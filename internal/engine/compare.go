@@ -89,6 +89,7 @@ func (e *Engine) driverOf(name string) (driver.Driver, error) {
 // sources can't be read, live state is compared with what they last meant.
 func (p *pass) look(ctx context.Context) {
 	p.refused, p.unavailable, p.sourceFailed, p.nowhere = "", "", false, false
+	p.generation = p.app.Generation
 	if blocked := v1alpha1.UnimplementedBlocking(&p.app.Spec); len(blocked) > 0 && !p.deleting() {
 		p.refused = "not synced, because Plumb does not implement " + blocked[0] + " yet, and to go on without it would not be what is declared"
 		return

@@ -10,6 +10,7 @@ import (
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/driver"
+	"github.com/plumb-dev/plumb/internal/driver/memory"
 	"github.com/plumb-dev/plumb/internal/health"
 	"github.com/plumb-dev/plumb/internal/plan"
 )
@@ -164,11 +165,11 @@ type settleless struct {
 	lose bool
 }
 
-func (a *settleless) Settle(ctx context.Context, k Key, operation, refresh bool) error {
+func (a *settleless) Settle(ctx context.Context, k Key, heard *v1alpha1.Application, operation, refresh bool) error {
 	if a.lose {
 		return errors.New("killed")
 	}
-	return a.fakeAPI.Settle(ctx, k, operation, refresh)
+	return a.fakeAPI.Settle(ctx, k, heard, operation, refresh)
 }
 
 func TestARequestIsFollowedOnce(t *testing.T) {
@@ -235,5 +236,74 @@ func TestNothingDeclaredButANamespaceIsNothing(t *testing.T) {
 	s.tell("all its files are gone")
 	if !has(s, "ConfigMap/shop/a") {
 		t.Errorf("all was deleted\n%s", s.text.String())
+	}
+}
+
+// meddling has users do something at the moment at which a status is written.
+type meddling struct {
+	*fakeAPI
+	meanwhile func()
+}
+
+func (a *meddling) WriteStatus(ctx context.Context, app *v1alpha1.Application, k Key, status v1alpha1.ApplicationStatus) error {
+	if do := a.meanwhile; do != nil {
+		a.meanwhile = nil
+		do()
+	}
+	return a.fakeAPI.WriteStatus(ctx, app, k, status)
+}
+
+// refreshes counts what the source is asked to ask again.
+type refreshes struct {
+	*fakeGit
+	n int
+}
+
+func (r *refreshes) Refresh(string) { r.n++ }
+
+func TestARefreshDuringAPassIsHeard(t *testing.T) {
+	s := newStory(t)
+	api, git := &meddling{fakeAPI: s.api}, &refreshes{fakeGit: s.git}
+	s.e.Applications, s.e.Sources.Git = api, git
+	s.git.commit(map[string]string{"web/a.yaml": object("ConfigMap", "a", "1")})
+	s.app("web", nil)
+	api.meanwhile = func() {
+		s.app("web", func(a *v1alpha1.Application) {
+			a.Annotations = map[string]string{v1alpha1.AnnotationRefresh: "normal"}
+			a.Generation-- // annotations do not count
+		})
+	}
+	s.tell("an Application is refreshed while it is being looked at")
+	if git.n == 0 {
+		t.Errorf("the request was taken back and not followed\n%s", s.text.String())
+	}
+	if app := s.api.apps[Key{v1alpha1.Group, "plumb", "web"}]; app.Annotations[v1alpha1.AnnotationRefresh] != "" {
+		t.Error("the request was not taken back")
+	}
+}
+
+func TestTheObservedGenerationIsTheOneThatWasLookedAt(t *testing.T) {
+	s := newStory(t, memory.Born(func(plan.Ref, map[string]any) health.Health {
+		return health.Health{Status: health.Progressing, Message: "starting"}
+	}))
+	api := &meddling{fakeAPI: s.api}
+	s.e.Applications = api
+	ask := func(a *v1alpha1.Application) {
+		a.Spec.SyncPolicy = nil
+		a.Operation = &v1alpha1.Operation{Sync: &v1alpha1.SyncOperation{}}
+	}
+	s.git.commit(map[string]string{"web/a.yaml": object("ConfigMap", "a", "1"), "web/b.yaml": object("ConfigMap", "b", "1", "sync-wave=1")})
+	s.app("web", ask)
+	s.tell("a sync waits for a")
+	key := Key{v1alpha1.Group, "plumb", "web"}
+	app := s.api.apps[key].DeepCopy()
+	app.Status.OperationState.Phase = v1alpha1.OperationTerminating
+	s.api.apps[key] = app
+	s.tell("it is ended")
+	s.app("web", ask)
+	api.meanwhile = func() { s.app("web", func(a *v1alpha1.Application) { a.Spec.Source.Path = "other" }) }
+	s.e.pass(context.Background(), key)
+	if app := s.api.apps[key]; app.Status.ObservedGeneration >= app.Generation {
+		t.Errorf("the status is said to be of generation %d, which nobody has looked at\n%s", app.Generation, s.text.String())
 	}
 }

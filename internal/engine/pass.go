@@ -37,6 +37,12 @@ type pass struct {
 
 	decision decide.Decision
 	events   []Event
+
+	// refresh is the request to refresh that this pass has heard, if any, and
+	// generation that of the spec that it has looked at: both may be newer by the
+	// time the status is written.
+	refresh    *string
+	generation int64
 }
 
 // maxSteps bounds how often one pass decides: an Application whose plan never
@@ -103,6 +109,7 @@ func (p *pass) paused() bool {
 // hear takes up a request to refresh: caches are not believed this time.
 func (p *pass) hear() {
 	if kind, ok := v1alpha1.Lookup(p.app.Annotations, v1alpha1.NameRefresh); ok {
+		p.refresh = &kind
 		for _, s := range p.app.Spec.GetSources() {
 			if from, err := p.e.origin(s); err == nil {
 				from.Refresh(s.RepoURL)
@@ -298,7 +305,7 @@ func (p *pass) requested() bool {
 // acknowledge shows the operation that was asked for as running, and takes the
 // request back, before anything is done.
 func (p *pass) acknowledge(ctx context.Context) bool {
-	p.st.heard = p.app.Generation
+	p.st.heard, p.st.heardRequest = p.app.Generation, p.app.Operation
 	p.st.running.recorded = true
 	if err := p.write(ctx, p.status()); err != nil {
 		p.e.Log.Warn("operation not recorded", "application", p.key.String(), "error", err)
@@ -343,7 +350,7 @@ func unheardOf(app *v1alpha1.Application) string {
 
 // refuseRequest answers a request with an error.
 func (p *pass) refuseRequest(why string) {
-	p.st.heard = p.app.Generation
+	p.st.heard, p.st.heardRequest = p.app.Generation, p.app.Operation
 	op := &operation{scope: decide.Full, started: p.e.Clock.Now()}
 	op.take(p.app.Operation)
 	p.st.ended = &endedOperation{op: op, errored: true, message: why, at: op.started}

@@ -29,9 +29,11 @@ type state struct {
 	last    *lastSync
 	// heals in a row, and when the last of them ended.
 	heals int
-	// heard is the generation whose request was taken up.
-	heard    int64
-	healedAt time.Time
+	// heard is the generation whose request was taken up, heardRequest that request
+	// until it has been taken back.
+	heard        int64
+	heardRequest *v1alpha1.Operation
+	healedAt     time.Time
 	// healProblem is why the last heal failed, or empty.
 	healProblem string
 
