@@ -46,6 +46,7 @@ func (s *Server) lead(ctx context.Context) error {
 		return err
 	}
 	defer p.driver.Close()
+	defer p.controller.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	journal, err := controller.OpenJournal(ctx, s.counted(), s.Log)
