@@ -307,3 +307,22 @@ func TestTheObservedGenerationIsTheOneThatWasLookedAt(t *testing.T) {
 		t.Errorf("the status is said to be of generation %d, which nobody has looked at\n%s", app.Generation, s.text.String())
 	}
 }
+
+// What was there before and is taken over is answered for like what is made.
+func TestWhatIsTakenOverOutlivesACrash(t *testing.T) {
+	s, n := newStory(t), &notes{byUID: map[string][]plan.Ref{}}
+	s.e.Intents = n
+	a, b := plan.Ref{Version: "v1", Kind: "ConfigMap", Namespace: "shop", Name: "a"}, plan.Ref{Version: "v1", Kind: "ConfigMap", Namespace: "shop", Name: "b"}
+	s.world.Put(b, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"b","namespace":"shop"},"data":{"value":"0"}}`)
+	s.git.commit(map[string]string{"web/a.yaml": object("ConfigMap", "a", "1"), "web/b.yaml": object("ConfigMap", "b", "1")})
+	s.app("web", nil)
+	s.api.fail = errors.New("the API server is away")
+	s.tell("a is made, b is taken over, and the process ends before it is in the status")
+	s.restart()
+	s.e.Intents, s.api.fail = n, nil
+	s.git.commit(map[string]string{"web/a.yaml": object("ConfigMap", "a", "1")})
+	s.tell("b has left Git meanwhile")
+	if has(s, b.Address()) || !has(s, a.Address()) {
+		t.Errorf("b stays behind, or a is gone\n%s", s.text.String())
+	}
+}

@@ -220,12 +220,11 @@ func (p *pass) recordBefore(ctx context.Context, op *operation, ready, coming []
 		needed = needed || s.Hook && !op.recorded
 	}
 	for _, s := range coming {
-		if s.Hook || s.Change.Action() != plan.ActionCreate {
+		if s.Hook || s.Change.Action() == plan.ActionDelete {
 			continue
 		}
-		op.made[s.Address()] = true
-		if p.st.expect(s.Change.Target()) {
-			p.st.unwritten = append(p.st.unwritten, s.Change.Target())
+		if target := s.Change.Target(); p.st.claims(op, s) {
+			p.st.unwritten = append(p.st.unwritten, target)
 		}
 	}
 	if !needed && len(p.st.unwritten) == 0 || op.dryRun {

@@ -176,6 +176,23 @@ func (st *state) expect(ref plan.Ref) bool {
 	return !found
 }
 
+// claims enters a resource that a step makes, or takes over from whoever made it,
+// and tells whether that has to be written down first.
+func (st *state) claims(op *operation, s plan.Step) bool {
+	ref, creates := s.Change.Target(), s.Change.Action() == plan.ActionCreate
+	if creates {
+		op.made[s.Address()] = true
+		return st.expect(ref)
+	}
+	at, found := slices.BinarySearchFunc(st.held, driver.Held{Ref: ref}, compareHeld)
+	if found && st.held[at].Applied != "" || op.made[s.Address()] {
+		return false // ours, or entered already
+	}
+	op.made[s.Address()] = true
+	st.expect(ref)
+	return true
+}
+
 func compareHeld(a, b driver.Held) int {
 	switch x, y := a.Ref.Address(), b.Ref.Address(); {
 	case x < y:
