@@ -40,12 +40,14 @@ func (k *connection) bindDataDir(flags *pflag.FlagSet) {
 	flags.StringVar(&k.dataDir, "data-dir", k.env.DataDir, "`DIR` in which plumb up keeps its state")
 }
 
-// loader gives client-go's view of the kubeconfig files. An explicit file or
-// KUBECONFIG come first, then the data directory's kubeconfig, then ~/.kube/config.
+// loader gives client-go's view of the kubeconfig files. An explicit file comes
+// first, then that of a data directory that was named, then KUBECONFIG, then the
+// default data directory's kubeconfig, then ~/.kube/config.
 func (k *connection) loader() (clientcmd.ClientConfig, *clientcmd.ClientConfigLoadingRules) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = k.kubeconfig
-	if local := filepath.Join(k.dataDir, "kubeconfig"); rules.ExplicitPath == "" && !fromVariable(rules) && hasContext(local, k.context) {
+	local, named := filepath.Join(k.dataDir, "kubeconfig"), k.dataDir != "" && k.dataDir != k.env.DataDir
+	if rules.ExplicitPath == "" && (named || !fromVariable(rules) && hasContext(local, k.context)) {
 		rules.ExplicitPath = local
 	}
 	overrides := &clientcmd.ConfigOverrides{CurrentContext: k.context}

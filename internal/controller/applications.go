@@ -98,7 +98,7 @@ func (c *Controller) applicationChanged(g *group, old, now *v1alpha1.Application
 func (g *group) matters(old, now *v1alpha1.Application) bool {
 	if old.UID != now.UID || (old.DeletionTimestamp == nil) != (now.DeletionTimestamp == nil) ||
 		!slices.Equal(old.Finalizers, now.Finalizers) || !maps.Equal(old.Labels, now.Labels) ||
-		annotationsMatter(old.Annotations, now.Annotations) {
+		annotationsMatter(old.Annotations, now.Annotations) || terminating(now.Status) && !terminating(old.Status) {
 		return true
 	}
 	if g.subresource {

@@ -230,6 +230,12 @@ func (c *Controller) Start(ctx context.Context, sink Sink) error {
 	return nil
 }
 
+// Close ends what New has begun, where Start was not reached or has ended.
+func (c *Controller) Close() {
+	c.warnings.end()
+	c.routine.end()
+}
+
 // enqueue tells the engine, once the mirrors are filled.
 func (c *Controller) enqueue(keys ...engine.Key) {
 	if len(keys) > 0 && c.live.Load() {

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -35,6 +36,7 @@ type recorder struct {
 	record.EventRecorder
 	broadcaster record.EventBroadcaster
 	client      typedcorev1.EventsGetter
+	ended       sync.Once
 }
 
 const (
@@ -74,8 +76,10 @@ func (r *recorder) run(ctx context.Context) {
 	w := r.broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: r.client.Events("")})
 	<-ctx.Done()
 	w.Stop()
-	r.broadcaster.Shutdown()
+	r.end()
 }
+
+func (r *recorder) end() { r.ended.Do(r.broadcaster.Shutdown) }
 
 func bounded(message string) string {
 	if len(message) <= messageBytes {

@@ -210,13 +210,14 @@ func TestSettle(t *testing.T) {
 	w.patch(t, key, `{"operation":{"sync":{"prune":true}},"metadata":{"annotations":{"argocd.argoproj.io/refresh":"hard","keep":"me"}}}`)
 	eventually(t, "the request is known", func() bool { a, _ := w.Get(key); return a.Operation != nil })
 	told := w.sink.count(key)
-	if err := w.Settle(t.Context(), key, false, true); err != nil {
+	asked, _ := w.Get(key)
+	if err := w.Settle(t.Context(), key, asked, false, true); err != nil {
 		t.Fatal(err)
 	}
 	if a := w.live(t, key); a.Operation == nil || a.Annotations[v1alpha1.AnnotationRefresh] != "" || a.Annotations["keep"] != "me" {
 		t.Errorf("after the refresh was settled: operation %v, annotations %v", a.Operation, a.Annotations)
 	}
-	if err := w.Settle(t.Context(), key, true, true); err != nil {
+	if err := w.Settle(t.Context(), key, asked, true, true); err != nil {
 		t.Fatal(err)
 	}
 	if a, _ := w.Get(key); a.Operation != nil || w.live(t, key).Operation != nil {
@@ -227,15 +228,14 @@ func TestSettle(t *testing.T) {
 	}
 
 	// A request that is made while the last one is being settled must stay.
-	heard := w.live(t, key).DeepCopy()
-	heard.Operation = &v1alpha1.Operation{Sync: &v1alpha1.SyncOperation{Revision: "old"}}
+	w.patch(t, key, `{"operation":{"sync":{"revision":"old"}}}`)
+	heard := w.live(t, key)
 	w.patch(t, key, `{"operation":{"sync":{"revision":"new"}}}`)
-	g := w.groups[key.Group]
-	g.mu.Lock()
-	heard.ResourceVersion = "99999999999"
-	g.written[key.Namespace+"/"+key.Name] = heard
-	g.mu.Unlock()
-	if err := w.Settle(t.Context(), key, true, false); err != nil {
+	eventually(t, "the newer request is known", func() bool {
+		a, _ := w.Get(key)
+		return a.Operation != nil && a.Operation.Sync.Revision == "new"
+	})
+	if err := w.Settle(t.Context(), key, heard, true, false); err != nil {
 		t.Fatal(err)
 	}
 	if a := w.live(t, key); a.Operation == nil || a.Operation.Sync.Revision != "new" {

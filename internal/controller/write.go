@@ -54,7 +54,7 @@ func (c *Controller) WriteStatus(ctx context.Context, app *v1alpha1.Application,
 // server keeps all the rest as it is, and to take a status as it comes costs it
 // less than to merge a patch into one.
 func (g *group) statusBody(app *v1alpha1.Application, status v1alpha1.ApplicationStatus) (map[string]any, error) {
-	old, now, err := encodeStatuses(app.Status, status)
+	old, now, err := encodeStatuses(app.Status, keepTerminating(app.Status, status))
 	if err != nil || bytes.Equal(old, now) {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (g *group) statusBody(app *v1alpha1.Application, status v1alpha1.Applicatio
 // nil where there is nothing to write.
 func (g *group) statusPatch(app *v1alpha1.Application, status v1alpha1.ApplicationStatus) (map[string]any, error) {
 	status.ObservedGeneration = app.Status.ObservedGeneration // not kept: see foreign.go
-	old, now, err := encodeStatuses(app.Status, status)
+	old, now, err := encodeStatuses(app.Status, keepTerminating(app.Status, status))
 	if err != nil || bytes.Equal(old, now) {
 		return nil, err
 	}
@@ -85,6 +85,21 @@ func (g *group) statusPatch(app *v1alpha1.Application, status v1alpha1.Applicati
 		return nil, err
 	}
 	return map[string]any{"metadata": meta, "status": json.RawMessage(diff)}, nil
+}
+
+// keepTerminating keeps what somebody else writes into a status: that a running
+// sync is to end.
+func keepTerminating(last, next v1alpha1.ApplicationStatus) v1alpha1.ApplicationStatus {
+	was, is := last.OperationState, next.OperationState
+	if terminating(last) && is != nil && is.Phase == v1alpha1.OperationRunning && was.StartedAt.Equal(&is.StartedAt) {
+		op := *is
+		op.Phase, next.OperationState = v1alpha1.OperationTerminating, &op
+	}
+	return next
+}
+
+func terminating(s v1alpha1.ApplicationStatus) bool {
+	return s.OperationState != nil && s.OperationState.Phase == v1alpha1.OperationTerminating
 }
 
 func encodeStatuses(last, next v1alpha1.ApplicationStatus) (old, now []byte, err error) {
@@ -219,16 +234,16 @@ func (g *group) edit(ctx context.Context, key engine.Key, app *v1alpha1.Applicat
 
 // Settle takes back requests that have been heard. A request that somebody made
 // since then stays.
-func (c *Controller) Settle(ctx context.Context, key engine.Key, operation, refresh bool) error {
+func (c *Controller) Settle(ctx context.Context, key engine.Key, heard *v1alpha1.Application, operation, refresh bool) error {
 	g, ok := c.groups[key.Group]
 	if !ok {
 		return fmt.Errorf("settle the requests of Application %s: %w", key, errGroupNotServed)
 	}
-	heard, ok := g.get(key)
-	if !ok {
+	latest, ok := g.get(key)
+	if !ok || latest.UID != heard.UID {
 		return nil
 	}
-	err := g.edit(ctx, key, heard, g.patch, func(app *v1alpha1.Application) (map[string]any, error) {
+	err := g.edit(ctx, key, latest, g.patch, func(app *v1alpha1.Application) (map[string]any, error) {
 		patch := map[string]any{}
 		if operation && app.Operation != nil && equality.Semantic.DeepEqual(app.Operation, heard.Operation) {
 			patch["operation"] = nil

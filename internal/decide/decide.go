@@ -18,6 +18,9 @@ type Facts struct {
 	Deleting, Cascade bool
 	// Dependents still exist that depend on this Application.
 	Dependents []string
+	// Nowhere is true where nothing is held and no destination is known that
+	// anything could be deleted from.
+	Nowhere bool
 	// Paused is true where the Application asks to be left alone.
 	Paused bool
 
@@ -219,6 +222,9 @@ func deletion(f Facts) Decision {
 	if len(f.Dependents) > 0 {
 		return Wait{"deletion waits until " + strings.Join(f.Dependents, ", ") + " is gone, which depends on it"}
 	}
+	if f.Nowhere {
+		return Release{"it holds nothing, and its destination is not known"}
+	}
 	if f.Refused != "" {
 		return Idle{f.Refused}
 	}
@@ -287,8 +293,8 @@ func automatic(f Facts) Decision {
 		return Idle{unsettled(f)}
 	case f.Destroys > 0 && !f.Policy.Prune && (declared || drifted):
 		return Idle{fmt.Sprintf("auto-sync would destroy %d resources, and automated.prune is off: look at the plan, then sync by hand with --prune", f.Destroys)}
-	case f.Empty && f.Held > 0 && f.Policy.Prune && !f.Policy.AllowEmpty && !drifted:
-		return Idle{fmt.Sprintf("auto-sync would delete all %d resources, because nothing is declared any more: set allowEmpty, or sync by hand with --prune", f.Held)}
+	case f.Empty && f.Pending.Extra > 0 && f.Policy.Prune && !f.Policy.AllowEmpty:
+		return Idle{fmt.Sprintf("auto-sync would delete all %d resources, because nothing is declared any more: set allowEmpty, or sync by hand with --prune", f.Pending.Extra)}
 	case drifted && (!declared || attempted):
 		return heal(f)
 	case attempted && f.Last.Failed:

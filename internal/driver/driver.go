@@ -103,7 +103,9 @@ type Resource struct {
 	Health health.Health
 	// Exists tells whether it is live. Deleting, whether it is on its way out.
 	Exists, Deleting bool
-	Wave             int
+	// Ensured is set where it is only to exist, and is neither declared nor held.
+	Ensured bool
+	Wave    int
 	// Answer to a drift of this resource ("revert", "report", "ignore"), by the
 	// Application's drift rules; empty means that no rule speaks of it.
 	Answer v1alpha1.DriftAction

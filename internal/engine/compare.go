@@ -89,13 +89,15 @@ func (e *Engine) driverOf(name string) (driver.Driver, error) {
 // the way is kept, so that as much as can be known is still shown: where the
 // sources can't be read, live state is compared with what they last meant.
 func (p *pass) look(ctx context.Context) {
-	p.refused, p.unavailable, p.pendingInput, p.sourceFailed = "", "", "", false
+	p.refused, p.unavailable, p.pendingInput, p.sourceFailed, p.nowhere = "", "", "", false, false
+	p.generation = p.app.Generation
 	if blocked := v1alpha1.UnimplementedBlocking(&p.app.Spec); len(blocked) > 0 && !p.deleting() {
 		p.refused = "not synced, because Plumb does not implement " + blocked[0] + " yet, and to go on without it would not be what is declared"
 		return
 	}
 	t, fence, cluster, err := p.e.target(p.app, p.key)
 	if err != nil && p.deleting() && len(p.st.held) == 0 {
+		p.nowhere = true
 		return
 	}
 	if err != nil {

@@ -80,16 +80,38 @@ func orUnknown(s string) string {
 	return s
 }
 
-// dependents are the Applications that still exist and depend on key.
+// dependents are the Applications that still exist and depend on key. Those that
+// key depends on itself do not count: in a circle all would wait for each other.
 func (e *Engine) dependents(key Key) []string {
 	var names []string
 	for _, k := range e.Applications.Keys() {
-		if app, ok := e.Applications.Get(k); ok && slices.Contains(dependenciesOf(k, app), key) {
+		if app, ok := e.Applications.Get(k); ok && slices.Contains(dependenciesOf(k, app), key) && !e.dependsOn(key, k) {
 			names = append(names, k.String())
 		}
 	}
 	slices.Sort(names)
 	return names
+}
+
+// dependsOn tells whether one Application depends on another, over any number of
+// others.
+func (e *Engine) dependsOn(key, other Key) bool {
+	seen, open := map[Key]bool{}, []Key{key}
+	for len(open) > 0 {
+		k := open[0]
+		open = open[1:]
+		app, ok := e.Applications.Get(k)
+		if seen[k] || !ok {
+			continue
+		}
+		seen[k] = true
+		on := dependenciesOf(k, app)
+		if slices.Contains(on, other) {
+			return true
+		}
+		open = append(open, on...)
+	}
+	return false
 }
 
 // cycle says by which way an Application depends on itself, or nothing.

@@ -37,19 +37,19 @@ func (f fetcher) FetchRepo(ctx context.Context, repo, revision string) (source.T
 
 // FetchFile refuses: a file at a URL has no revision that could be rolled back.
 func (f fetcher) FetchFile(_ context.Context, url string) ([]byte, error) {
-	return nil, fmt.Errorf("%s is not fetched, since a file at a URL has no revision: put it into a Git repository", url)
+	return nil, fmt.Errorf("%s is not fetched, since a file at a URL has no revision: put it into a Git repository", v1alpha1.RedactURL(url))
 }
 
 func (f fetcher) fetch(ctx context.Context, from source.Source, spec source.Spec) (source.Tree, error) {
 	if from == nil {
-		return nil, fmt.Errorf("nothing can fetch %s", spec.Repo)
+		return nil, fmt.Errorf("nothing can fetch %s", v1alpha1.RedactURL(spec.Repo))
 	}
 	if err := f.fence.AllowSource(spec.Repo); err != nil {
 		return nil, err
 	}
 	cred, err := f.e.Credentials.For(spec.Repo, f.project)
 	if err != nil {
-		return nil, fmt.Errorf("credentials of %s: %w", spec.Repo, err)
+		return nil, fmt.Errorf("credentials of %s: %w", v1alpha1.RedactURL(spec.Repo), err)
 	}
 	at, err := from.Resolve(ctx, spec, cred)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -21,6 +22,8 @@ const (
 	infoID      = "plumb.dev/operation"
 	infoScope   = "plumb.dev/scope"
 	infoDesired = "plumb.dev/desired"
+	// infoHeard is the generation that a request was taken up at.
+	infoHeard = "plumb.dev/heard"
 )
 
 // operation is a sync under way.
@@ -97,6 +100,9 @@ func (p *pass) start(d decide.Start) {
 	op.request.Info = append(op.request.Info,
 		v1alpha1.Info{Name: infoID, Value: op.id}, v1alpha1.Info{Name: infoScope, Value: string(op.scope)},
 		v1alpha1.Info{Name: infoDesired, Value: op.desired})
+	if p.requested() && d.Scope == decide.Full {
+		op.request.Info = append(op.request.Info, v1alpha1.Info{Name: infoHeard, Value: strconv.FormatInt(p.app.Generation, 10)})
+	}
 	if l := p.st.last; l != nil && l.failed && l.desired == op.desired {
 		op.retry = int64(l.failures)
 	}
@@ -224,12 +230,11 @@ func (p *pass) recordBefore(ctx context.Context, op *operation, ready, coming []
 		coming, needed = nil, true
 	}
 	for _, s := range coming {
-		if s.Hook || s.Change.Action() != plan.ActionCreate {
+		if s.Hook || s.Change.Action() == plan.ActionDelete {
 			continue
 		}
-		op.made[s.Address()] = true
-		if p.st.expect(s.Change.Target()) {
-			p.st.unwritten = append(p.st.unwritten, s.Change.Target())
+		if target := s.Change.Target(); p.st.claims(op, s) {
+			p.st.unwritten = append(p.st.unwritten, target)
 		}
 	}
 	if !needed && len(p.st.unwritten) == 0 || op.dryRun {

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/plumb-dev/plumb/internal/decide"
 	"github.com/plumb-dev/plumb/internal/driver"
 	"github.com/plumb-dev/plumb/internal/health"
+	"k8s.io/apimachinery/pkg/api/equality"
 )
 
 // pass is one look at one Application, from what is to what was done about it.
@@ -35,14 +37,27 @@ type pass struct {
 	rerouted     bool
 	// fresh is set where somebody has asked to look at everything anew.
 	fresh bool
+	// nowhere is set where a deleted Application holds nothing and has no
+	// destination.
+	nowhere bool
 
 	decision decide.Decision
 	events   []Event
+
+	// refresh is the request to refresh that this pass has heard, if any, and
+	// generation that of the spec that it has looked at: both may be newer by the
+	// time the status is written.
+	refresh    *string
+	generation int64
 }
 
 // maxSteps bounds how often one pass decides: an Application whose plan never
-// settles must not keep a worker from the others.
-const maxSteps = 24
+// settles must not keep a worker from the others. One that has more to do goes on
+// after stepPause.
+const (
+	maxSteps  = 24
+	stepPause = 200 * time.Millisecond
+)
 
 // pass looks at an Application and does what is to be done now. It says what it
 // decided last.
@@ -66,16 +81,18 @@ func (e *Engine) pass(ctx context.Context, key Key) string {
 		return "paused"
 	}
 	p.hear()
-	for range maxSteps {
+	more := true
+	for i := 0; more && i < maxSteps; i++ {
 		p.look(ctx)
 		if p.rerouted {
 			e.queue.add(key)
 			return "rerouted"
 		}
 		p.decision = decide.Next(p.facts())
-		if !p.act(ctx) || ctx.Err() != nil {
-			break
-		}
+		more = p.act(ctx) && ctx.Err() == nil
+	}
+	if more {
+		e.queue.addAfter(key, stepPause)
 	}
 	if ctx.Err() != nil {
 		return "stopped"
@@ -107,6 +124,7 @@ func (p *pass) paused() bool {
 // hear takes up a request to refresh: caches are not believed this time.
 func (p *pass) hear() {
 	if kind, ok := v1alpha1.Lookup(p.app.Annotations, v1alpha1.NameRefresh); ok {
+		p.refresh = &kind
 		for _, s := range p.app.Spec.GetSources() {
 			if from, err := p.e.origin(s); err == nil {
 				from.Refresh(s.RepoURL)
@@ -129,7 +147,7 @@ func (p *pass) facts() decide.Facts {
 		Destroys:  p.destroys(), Heals: st.heals, HealedAt: st.healedAt, HealProblem: st.healProblem,
 	}
 	if p.deleting() {
-		f.Dependents = p.e.dependents(p.key)
+		f.Dependents, f.Nowhere = p.e.dependents(p.key), p.nowhere
 		f.Held, f.Unconfirmed = p.leaving()
 	} else {
 		if cycle := p.e.cycle(p.key, p.app); cycle != "" {
@@ -187,7 +205,7 @@ func (p *pass) desiredHash() string {
 func declaredCount(c driver.Comparison) int {
 	n := 0
 	for _, r := range c.Resources {
-		if r.Hook == nil && r.Cause != driver.CauseExtra {
+		if r.Hook == nil && !r.Ensured && r.Cause != driver.CauseExtra {
 			n++
 		}
 	}
@@ -275,9 +293,11 @@ func (p *pass) act(ctx context.Context) bool {
 	switch d := p.decision.(type) {
 	case decide.Start:
 		asked := p.requested()
-		if asked && len(p.app.Operation.Sync.Manifests) > 0 {
-			p.refuseRequest("operation.sync.manifests is not implemented: what is synced comes from Git; use plumb diff --local to look at what you have")
-			return true
+		if asked {
+			if why := unheardOf(p.app); why != "" {
+				p.refuseRequest(why)
+				return true
+			}
 		}
 		p.start(d)
 		if asked {
@@ -316,7 +336,7 @@ func (p *pass) requested() bool {
 // acknowledge shows the operation that was asked for as running, and takes the
 // request back, before anything is done.
 func (p *pass) acknowledge(ctx context.Context) bool {
-	p.st.heard = p.app.Generation
+	p.st.heard, p.st.heardRequest = p.app.Generation, p.app.Operation
 	p.st.running.recorded = true
 	if err := p.write(ctx, p.status()); err != nil {
 		p.e.Log.Warn("operation not recorded", "application", p.key.String(), "error", err)
@@ -336,9 +356,32 @@ func (p *pass) decline(why string) {
 	p.refuseRequest(why)
 }
 
+// unheardOf says what of a request can't be followed, or nothing: to sync
+// something else than what was asked for would be worse than to refuse.
+func unheardOf(app *v1alpha1.Application) string {
+	s := app.Operation.Sync
+	if len(s.Manifests) > 0 {
+		return "operation.sync.manifests is not implemented: what is synced comes from Git; use plumb diff --local to look at what you have"
+	}
+	asked := slices.Clone([]v1alpha1.ApplicationSource(s.Sources))
+	if s.Source != nil {
+		asked = []v1alpha1.ApplicationSource{*s.Source}
+	}
+	declared := slices.Clone([]v1alpha1.ApplicationSource(app.Spec.GetSources()))
+	for _, sources := range [][]v1alpha1.ApplicationSource{asked, declared} {
+		for i := range sources {
+			sources[i].TargetRevision = "" // the request's revision says which
+		}
+	}
+	if len(asked) > 0 && !equality.Semantic.DeepEqual(asked, declared) {
+		return "operation.sync.source is not implemented where it differs from spec.source: sync an earlier revision (plumb sync --revision), or change spec.source"
+	}
+	return ""
+}
+
 // refuseRequest answers a request with an error.
 func (p *pass) refuseRequest(why string) {
-	p.st.heard = p.app.Generation
+	p.st.heard, p.st.heardRequest = p.app.Generation, p.app.Operation
 	op := &operation{scope: decide.Full, started: p.e.Clock.Now()}
 	op.take(p.app.Operation)
 	p.st.ended = &endedOperation{op: op, errored: true, message: why, at: op.started}

@@ -52,9 +52,10 @@ type Applications interface {
 	// WriteStatus makes an Application's status the given one. It writes only
 	// what differs from app.Status, and nothing if nothing does.
 	WriteStatus(ctx context.Context, app *v1alpha1.Application, key Key, status v1alpha1.ApplicationStatus) error
-	// Settle takes back a request that has been heard: the "operation" field
-	// (operation) or the refresh annotation (refresh).
-	Settle(ctx context.Context, key Key, operation, refresh bool) error
+	// Settle takes back a request that has been heard, as heard has it: the
+	// "operation" field (operation) or the refresh annotation (refresh). A request
+	// that has taken its place meanwhile stays.
+	Settle(ctx context.Context, key Key, heard *v1alpha1.Application, operation, refresh bool) error
 	// Release removes the finalizers that held a deleted Application.
 	Release(ctx context.Context, key Key) error
 }

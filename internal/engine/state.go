@@ -3,6 +3,8 @@ package engine
 import (
 	"runtime/debug"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
@@ -27,9 +29,11 @@ type state struct {
 	last    *lastSync
 	// heals in a row, and when the last of them ended.
 	heals int
-	// heard is the generation whose request was taken up.
-	heard    int64
-	healedAt time.Time
+	// heard is the generation whose request was taken up, heardRequest that request
+	// until it has been taken back.
+	heard        int64
+	heardRequest *v1alpha1.Operation
+	healedAt     time.Time
 	// healProblem is why the last heal failed, or empty.
 	healProblem string
 
@@ -75,6 +79,7 @@ func (st *state) load(app *v1alpha1.Application, intents Intents) {
 	if op == nil || op.Operation.Sync == nil {
 		return
 	}
+	st.heard = heardBefore(st.uid, op.Operation.Info)
 	if op.Phase.Running() {
 		st.running = resumeOperation(op)
 		return
@@ -97,6 +102,20 @@ func (st *state) forget() {
 	st.running, st.ended, st.last = nil, nil, nil
 	st.heals, st.heard, st.healedAt, st.healProblem = 0, 0, time.Time{}, ""
 	st.published, st.unpublished, st.unwritten, st.intended, st.written = "", "", nil, false, time.Time{}
+}
+
+// heardBefore is the generation whose request an earlier process took up: it may
+// have ended before it took the request back. A status that was copied from
+// another object tells nothing.
+func heardBefore(uid string, info []v1alpha1.Info) int64 {
+	if !strings.HasPrefix(infoValue(info, infoID), short(uid)+"-") {
+		return 0
+	}
+	heard, err := strconv.ParseInt(infoValue(info, infoHeard), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return heard
 }
 
 func heldFromStatus(inventory []v1alpha1.InventoryEntry) []driver.Held {
@@ -170,6 +189,23 @@ func (st *state) expect(ref plan.Ref) bool {
 		st.held = slices.Insert(st.held, at, h)
 	}
 	return !found
+}
+
+// claims enters a resource that a step makes, or takes over from whoever made it,
+// and tells whether that has to be written down first.
+func (st *state) claims(op *operation, s plan.Step) bool {
+	ref, creates := s.Change.Target(), s.Change.Action() == plan.ActionCreate
+	if creates {
+		op.made[s.Address()] = true
+		return st.expect(ref)
+	}
+	at, found := slices.BinarySearchFunc(st.held, driver.Held{Ref: ref}, compareHeld)
+	if found && st.held[at].Applied != "" || op.made[s.Address()] {
+		return false // ours, or entered already
+	}
+	op.made[s.Address()] = true
+	st.expect(ref)
+	return true
 }
 
 func compareHeld(a, b driver.Held) int {

@@ -85,14 +85,22 @@ func (p *pass) patience(now time.Time) time.Duration {
 
 // settle takes back the requests that were heard.
 func (p *pass) settle(ctx context.Context) {
-	_, refresh := v1alpha1.Lookup(p.app.Annotations, v1alpha1.NameRefresh)
+	kind, refresh := v1alpha1.Lookup(p.app.Annotations, v1alpha1.NameRefresh)
+	refresh = refresh && p.refresh != nil && kind == *p.refresh // one that came since is for the next pass
+	if op := p.st.heardRequest; op != nil && equality.Semantic.DeepEqual(op, p.app.Operation) {
+		p.st.heard = max(p.st.heard, p.app.Generation) // something else was changed beside it
+	}
 	operation := p.app.Operation != nil && p.app.Generation <= p.st.heard
 	if !refresh && !operation {
 		return
 	}
-	if err := p.e.Applications.Settle(ctx, p.key, operation, refresh); err != nil {
+	if err := p.e.Applications.Settle(ctx, p.key, p.app, operation, refresh); err != nil {
 		p.e.Log.Warn("request not taken back", "application", p.key.String(), "error", err)
 		p.e.queue.addAfter(p.key, time.Second)
+		return
+	}
+	if operation {
+		p.st.heardRequest = nil
 	}
 }
 
@@ -159,7 +167,7 @@ func sameButForWords(a, b v1alpha1.ApplicationStatus) bool {
 func (p *pass) status() v1alpha1.ApplicationStatus {
 	now := metav1.NewTime(p.e.Clock.Now().Truncate(time.Second))
 	s := p.app.Status
-	s.ObservedGeneration = p.app.Generation
+	s.ObservedGeneration = p.generation
 	s.Conditions = p.conditions(s.Conditions, now)
 	s.Inventory = heldToStatus(p.st.held)
 	p.syncStatus(&s)

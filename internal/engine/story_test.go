@@ -155,9 +155,9 @@ func (a *fakeAPI) WriteStatus(_ context.Context, app *v1alpha1.Application, k Ke
 	return nil
 }
 
-func (a *fakeAPI) Settle(_ context.Context, k Key, operation, refresh bool) error {
+func (a *fakeAPI) Settle(_ context.Context, k Key, heard *v1alpha1.Application, operation, refresh bool) error {
 	next := a.apps[k].DeepCopy()
-	if operation {
+	if operation && cmp.Equal(next.Operation, heard.Operation) {
 		next.Operation = nil
 		next.Generation++
 	}

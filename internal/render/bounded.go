@@ -21,8 +21,9 @@ func Bounded(ctx context.Context, limits Limits, run func(context.Context) (Bund
 		bundle Bundle
 		err    error
 	}
-	done := make(chan result, 1)
+	done, ended := make(chan result, 1), make(chan struct{})
 	go func() {
+		defer close(ended)
 		var r result
 		defer func() {
 			if p := recover(); p != nil {
@@ -39,9 +40,16 @@ func Bounded(ctx context.Context, limits Limits, run func(context.Context) (Bund
 		}
 		return r.bundle, r.err
 	case <-ctx.Done():
+		if f, ok := ctx.Value(abandonment{}).(func(<-chan struct{})); ok {
+			f(ended)
+		}
 		return Bundle{}, context.Cause(ctx)
 	}
 }
+
+// abandonment is the key of who wants to know of abandoned renderings, by a
+// channel that is closed when they end.
+type abandonment struct{}
 
 // PanicError is a panic of a renderer.
 type PanicError struct {

@@ -33,7 +33,10 @@ type Cache struct {
 	entries map[string][]*entry
 	recent  *list.List // of *entry, the latest used first
 	flights map[string]*flight
-	stats   CacheStats
+	// stuck are the renderings that went on after they were given up, by their
+	// Application and what was rendered; each channel is closed at the end.
+	stuck map[string]map[string]<-chan struct{}
+	stats CacheStats
 }
 
 // CacheStats counts what a cache did.
@@ -68,7 +71,7 @@ type flight struct {
 
 // NewCache keeps at most about limitBytes.
 func NewCache(limitBytes int64) *Cache {
-	return &Cache{limit: limitBytes, entries: map[string][]*entry{}, recent: list.New(), flights: map[string]*flight{}}
+	return &Cache{limit: limitBytes, entries: map[string][]*entry{}, recent: list.New(), flights: map[string]*flight{}, stuck: map[string]map[string]<-chan struct{}{}}
 }
 
 // Stats gives the counts so far.
@@ -173,9 +176,10 @@ func (c *Cache) fly(ctx context.Context, key string, req Request, with Renderer)
 		// Another rendering may have ended between the look into the cache and now.
 		if b, ok := c.lookup(key, &req); ok {
 			f.bundle = b
-		} else {
+		} else if f.err = c.stillRuns(&req, name); f.err == nil {
 			f.fresh = true
-			c.render(context.WithoutCancel(ctx), key, req, with, f)
+			ctx := context.WithValue(context.WithoutCancel(ctx), abandonment{}, func(ended <-chan struct{}) { c.abandon(&req, name, ended) })
+			c.render(ctx, key, req, with, f)
 		}
 		c.mu.Lock()
 		delete(c.flights, name)
@@ -183,6 +187,49 @@ func (c *Cache) fly(ctx context.Context, key string, req Request, with Renderer)
 		close(f.done)
 	}()
 	return f, true
+}
+
+// maxStuck is how many renderings of one Application may go on after they were
+// given up: each may keep a processor busy for ever.
+const maxStuck = 3
+
+func applicationOf(req *Request) string {
+	return req.Project + "\n" + req.Namespace + "\n" + req.AppName
+}
+
+func (c *Cache) abandon(req *Request, name string, ended <-chan struct{}) {
+	app := applicationOf(req)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stuck[app] == nil {
+		c.stuck[app] = map[string]<-chan struct{}{}
+	}
+	c.stuck[app][name] = ended
+}
+
+// stillRuns says why a rendering must not begin: it, or too many others of its
+// Application, did not end in their time and still run.
+func (c *Cache) stillRuns(req *Request, name string) error {
+	app := applicationOf(req)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	stuck := c.stuck[app]
+	for name, ended := range stuck {
+		select {
+		case <-ended:
+			delete(stuck, name)
+		default:
+		}
+	}
+	switch {
+	case len(stuck) == 0:
+		delete(c.stuck, app)
+	case stuck[name] != nil:
+		return fmt.Errorf("rendering this did not end in its time, and still runs: look for a loop without end: %w", ErrTooMuch)
+	case len(stuck) >= maxStuck:
+		return fmt.Errorf("%d earlier renderings of this Application did not end in their time, and still run: look for a loop without end, and start Plumb's server anew: %w", len(stuck), ErrTooMuch)
+	}
+	return nil
 }
 
 // render renders, and keeps what came of it.

@@ -80,6 +80,7 @@ func (s *Server) lead(ctx context.Context) error {
 
 // close ends the drivers, after all work with them.
 func (p *parts) close() {
+	p.controller.Close()
 	p.modules.Close()
 	p.states.Close()
 	p.driver.Close()

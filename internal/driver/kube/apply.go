@@ -50,13 +50,15 @@ func (d *Driver) Apply(ctx context.Context, order driver.Apply, report func(driv
 	if order.Concurrency > 0 {
 		group.SetLimit(order.Concurrency)
 	}
+	var broken panics
 	for _, s := range order.Steps {
 		group.Go(func() error {
-			report(a.step(ctx, s))
+			broken.guard(func() { report(a.step(ctx, s)) })
 			return nil
 		})
 	}
 	_ = group.Wait() // steps report their own failures
+	broken.raise()
 }
 
 func (d *Driver) applier(ctx context.Context, order *driver.Apply) (*applier, error) {

@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -188,6 +189,17 @@ func (c *cluster) knowNamespace(namespace string, exists bool) {
 	}
 }
 
+// vanished tells whether a kind is no longer served in any version, and its
+// objects are gone with it.
+func (c *cluster) vanished(ctx context.Context, k *kindCache) bool {
+	served, err := c.discover.kinds(ctx, true)
+	if err != nil || served.away[k.ref.Group] != nil {
+		return false
+	}
+	_, still := served.any(groupKind(k.ref), k.ref.Version)
+	return !still
+}
+
 // readyTime bounds how long a comparison waits for a watch to begin.
 const readyTime = 30 * time.Second
 
@@ -203,7 +215,11 @@ func (c *cluster) ready(ctx context.Context, needs map[*kindCache]map[string]str
 	blind := map[*kindCache]error{}
 	for k, namespaces := range needs {
 		err := k.ready(ctx, namespaces)
-		if err == nil {
+		if err == nil || apierrors.IsNotFound(err) && c.vanished(ctx, k) {
+			continue
+		}
+		if apierrors.IsNotFound(err) {
+			blind[k] = fmt.Errorf("it is not served as it was a moment ago: %w", err)
 			continue
 		}
 		var status apierrors.APIStatus

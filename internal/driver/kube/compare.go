@@ -62,12 +62,8 @@ func (d *Driver) Compare(ctx context.Context, des driver.Desired) (driver.Compar
 	if err != nil {
 		return driver.Comparison{}, unreachable(c.server, err)
 	}
-	kinds, err := c.discover.kinds(ctx, false)
-	if err != nil {
-		return driver.Comparison{}, unreachable(c.server, err)
-	}
 	k := &comparison{
-		driver: d, cluster: c, holder: h, client: cl, desired: &des, bundle: b, kinds: kinds,
+		driver: d, cluster: c, holder: h, client: cl, desired: &des, bundle: b, kinds: b.kinds,
 		held:      make(map[plan.Address]driver.Held, len(des.Inventory)),
 		populated: map[string]bool{}, lost: map[string]bool{},
 	}
@@ -333,12 +329,18 @@ func (c *comparison) judgeHook(v *verdict) {
 func (c *comparison) lookAll(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(looks)
+	var broken panics
 	for i := range c.verdicts {
 		if v := &c.verdicts[i]; v.pending {
-			group.Go(func() error { return c.look(ctx, v) })
+			group.Go(func() (err error) {
+				broken.guard(func() { err = c.look(ctx, v) })
+				return err
+			})
 		}
 	}
-	return group.Wait()
+	err := group.Wait()
+	broken.raise()
+	return err
 }
 
 func (c *comparison) result(calls int) driver.Comparison {

@@ -55,6 +55,7 @@ type bundle struct {
 	// key identifies everything that the reading depended on.
 	key        string
 	generation int64
+	kinds      *kinds // that it was read for
 	app        syncOptions
 	rules      *ruleSet
 	objects    []*declared
@@ -82,7 +83,7 @@ func readBundle(h hasher, d *driver.Desired, kinds *kinds, key string) (*bundle,
 		return nil, err
 	}
 	b := &bundle{
-		key: key, generation: kinds.generation, rules: rules, app: syncOptions{}.with(d.SyncOptions),
+		key: key, generation: kinds.generation, kinds: kinds, rules: rules, app: syncOptions{}.with(d.SyncOptions),
 		byAddress: make(map[plan.Address]*declared, len(d.Bundle.Objects)), namespaces: map[string]bool{},
 	}
 	coming := definitions(d.Bundle.Objects)

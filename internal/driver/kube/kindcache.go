@@ -268,11 +268,8 @@ func (k *kindCache) readyOnce(ctx context.Context, namespaces map[string]struct{
 				k.narrowDown(w)
 				return true, ctx.Err()
 			}
-			if apierrors.IsNotFound(err) {
-				break
-			}
 			if err != nil {
-				return false, err
+				return false, err // not found: see cluster.ready
 			}
 			if synced {
 				break

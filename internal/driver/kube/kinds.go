@@ -19,6 +19,9 @@ type kinds struct {
 	byKind       map[schema.GroupVersionKind]mapping
 	versions     map[schema.GroupKind][]string
 	capabilities driver.Capabilities
+	// away are the groups whose own API server did not answer: what they serve
+	// is not known.
+	away map[string]error
 }
 
 func (k *kinds) find(gvk schema.GroupVersionKind) (mapping, bool) {
@@ -108,10 +111,16 @@ func (d *discoverer) discover(ctx context.Context) (*kinds, error) {
 	}
 	// A group whose server is away must not hide the others.
 	groups, lists, err := dc.ServerGroupsAndResources()
-	if err != nil && !discovery.IsGroupDiscoveryFailedError(err) {
+	failed, partly := discovery.GroupDiscoveryFailedErrorGroups(err)
+	if err != nil && !partly {
 		return nil, err
 	}
-	return readKinds(version.GitVersion, groups, lists), nil
+	k := readKinds(version.GitVersion, groups, lists)
+	k.away = make(map[string]error, len(failed))
+	for gv, err := range failed {
+		k.away[gv.Group] = err
+	}
+	return k, nil
 }
 
 func readKinds(version string, groups []*metav1.APIGroup, lists []*metav1.APIResourceList) *kinds {

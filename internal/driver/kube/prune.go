@@ -21,6 +21,11 @@ func (c *comparison) extras(ctx context.Context) error {
 		}
 		m, ok := c.kinds.any(groupKind(held.Ref), held.Ref.Version)
 		if !ok {
+			if err := c.kinds.away[held.Ref.Group]; err != nil {
+				c.unseen(held, ReasonUnreachable, "the API server of its group does not answer: "+err.Error())
+				c.askAgain(ctx)
+				continue
+			}
 			c.gone(a)
 			continue // with its kind, the resource has gone
 		}
@@ -44,7 +49,8 @@ func (c *comparison) unlisted(ctx context.Context) error {
 				continue
 			}
 			ours := c.driver.options.Installation != "" && r.host == c.driver.options.Installation
-			if r.hook && !c.desired.Deleting || !r.hook && !ours {
+			copied := !r.hook && r.projection == "" // others copy objects with all their marks
+			if r.hook && !c.desired.Deleting || !r.hook && !ours || copied {
 				continue
 			}
 			if err := c.extra(ctx, k, driver.Held{Ref: ref}); err != nil {
@@ -74,6 +80,21 @@ func (c *comparison) gone(a plan.Address) {
 	c.cluster.claims.release(c.cluster.server, a, c.desired.Target.Owner, c.driver.moved)
 }
 
+// unseen keeps what is held and can't be looked at: it counts as there until it
+// is seen to be gone, else it would be left behind with nobody to answer for it.
+func (c *comparison) unseen(held driver.Held, reason, why string) {
+	c.verdicts = append(c.verdicts, verdict{resource: driver.Resource{
+		Ref: held.Ref, Exists: true, Sync: driver.Unknown, Cause: driver.CauseExtra, Health: health.Health{Status: health.Unknown}, Held: held,
+		Problem: &driver.Problem{Reason: reason, Transient: true, Message: shown(held.Ref) + ": " + why},
+	}})
+}
+
+// askAgain has the destination asked what it serves, now and then. The answer
+// is for the next comparison.
+func (c *comparison) askAgain(ctx context.Context) {
+	_, _ = c.cluster.discover.kinds(ctx, true) // where it fails, what is known stays
+}
+
 // extra judges one resource that is held and not declared.
 func (c *comparison) extra(ctx context.Context, k *kindCache, held driver.Held) error {
 	ref := held.Ref
@@ -81,10 +102,8 @@ func (c *comparison) extra(ctx context.Context, k *kindCache, held driver.Held) 
 		ref.Namespace = ""
 	}
 	if err := c.blind[k]; err != nil {
-		c.verdicts = append(c.verdicts, verdict{resource: driver.Resource{
-			Ref: ref, Sync: driver.Unknown, Cause: driver.CauseExtra, Health: health.Health{Status: health.Unknown}, Held: held,
-			Problem: &driver.Problem{Reason: ReasonForbidden, Transient: true, Message: shown(ref) + ": Plumb may not watch this kind: " + err.Error()},
-		}})
+		held.Ref = ref
+		c.unseen(held, ReasonForbidden, "Plumb may not watch this kind: "+err.Error())
 		return nil //nolint:nilerr // it is the resource's problem
 	}
 	r := k.get(name{ref.Namespace, ref.Name})
@@ -159,7 +178,7 @@ func (c *comparison) judgeNamespace(ctx context.Context) error {
 		return nil
 	}
 	v := verdict{declared: it, resource: driver.Resource{Ref: it.ref, Sync: driver.Synced,
-		Health: health.Health{Status: health.Healthy}, Exists: true,
+		Health: health.Health{Status: health.Healthy}, Exists: true, Ensured: true,
 		Held: driver.Held{Ref: it.ref, Desired: it.desired, Keep: true}}}
 	if v.resource.Problem = c.refusal(it); v.resource.Problem != nil {
 		v.resource.Sync = driver.OutOfSync

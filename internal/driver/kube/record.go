@@ -86,10 +86,17 @@ func (c *recorder) record(ref plan.Ref, object map[string]any) *record {
 	return r
 }
 
-func (c *recorder) healthOf(object map[string]any) health.Health {
+// healthOf asks for an object's health. Records are made by watches: a check that
+// breaks on one object must not end them all.
+func (c *recorder) healthOf(object map[string]any) (h health.Health) {
 	if c.assess == nil {
 		return health.Health{Status: health.Healthy}
 	}
+	defer func() {
+		if recover() != nil {
+			h = health.Health{Status: health.Unknown, Message: "the health check of this kind broke on this object"}
+		}
+	}()
 	return c.assess(&unstructured.Unstructured{Object: object})
 }
 

@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -186,9 +187,11 @@ func (a *applier) deleteOurs(ctx context.Context, it *declared, k *kindCache, n 
 		o := metav1.DeleteOptions{PropagationPolicy: &propagation, Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version}}
 		left, err := a.client.delete(ctx, it.kind, n.namespace, n.name, o)
 		switch {
-		case apierrors.IsNotFound(err) || err == nil && left == nil:
+		case isGone(err, n.name) || err == nil && left == nil:
 			k.removed(n, r.uid)
 			return nil
+		case apierrors.IsNotFound(err):
+			return a.notServed(it, err)
 		case err == nil:
 			k.wrote(n, k.read(n, left))
 			return nil
@@ -196,7 +199,7 @@ func (a *applier) deleteOurs(ctx context.Context, it *declared, k *kindCache, n 
 			return err
 		}
 		live, err := a.client.get(ctx, it.kind, n.namespace, n.name)
-		if apierrors.IsNotFound(err) {
+		if isGone(err, n.name) {
 			k.removed(n, r.uid)
 			return nil
 		}
@@ -206,8 +209,28 @@ func (a *applier) deleteOurs(ctx context.Context, it *declared, k *kindCache, n 
 		if text(live, "metadata", "uid") != r.uid || driver.Owner(text(live, "metadata", "annotations", AnnotationOwner)) != a.owner() {
 			return nil // it is another's now
 		}
+		if why := k.read(n, live).options(a.bundle.app).guard(a.order.Desired.Deleting, a.order.Desired.DeletionApproved); why != "" && !r.hook {
+			return &driver.Problem{Reason: ReasonConflict, Transient: true, Message: shown(it.ref) + ": it was changed while it was to be deleted, and now says " + why}
+		}
 		version = text(live, "metadata", "resourceVersion")
 	}
+}
+
+// isGone tells whether an object was not found, and not its kind: the object may
+// be there in another version of it.
+func isGone(err error, name string) bool {
+	var status apierrors.APIStatus
+	if !apierrors.IsNotFound(err) || !errors.As(err, &status) {
+		return false
+	}
+	details := status.Status().Details
+	return details != nil && details.Name == name
+}
+
+// notServed is the problem of an object whose kind is not served as it was.
+func (a *applier) notServed(it *declared, err error) *driver.Problem {
+	a.cluster.discover.changed()
+	return &driver.Problem{Reason: ReasonUnknownKind, Transient: true, Message: shown(it.ref) + ": its kind is not served as it was a moment ago: " + err.Error()}
 }
 
 // propagationOf is foreground, as it is for Argo CD, unless something else is
