@@ -265,7 +265,7 @@ func rests(t *testing.T, r *running) {
 
 func previews(t *testing.T, ns string, repo repository) {
 	repo.commit(map[string]string{"elsewhere/three.yaml": configMap("three", "1")})
-	p, end, err := NewPreviewer(t.Context(), kubetest.Config(t), t.TempDir(), server.Tools{}, nil)
+	p, end, err := NewPreviewer(t.Context(), kubetest.Config(t), t.TempDir(), Tools{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
