@@ -229,7 +229,7 @@ type running struct {
 	ended   chan struct{}
 
 	mu       sync.Mutex
-	left     map[string]plan.Step // not reported yet, by address
+	left     map[string]plan.Step // by address
 	progress map[string]run.Event
 	told     time.Time
 }
@@ -282,40 +282,23 @@ func (r *running) save(ctx context.Context) (stop func()) {
 	return func() { close(done); <-ended }
 }
 
-// event takes what the program tells.
+// event takes what the program tells. What is done is reported at the end: not
+// before the state that knows of it is saved.
 func (r *running) event(e run.Event) {
 	r.mu.Lock()
 	was := r.progress[e.Address]
-	r.progress[e.Address] = e
-	step, ours := r.left[e.Address]
-	done := ours && e.Status == run.Complete && completes(step.Change.Action(), e.Action)
-	if done {
-		delete(r.left, e.Address)
+	if was.Elapsed > e.Elapsed && was.Action == e.Action {
+		e.Elapsed = was.Elapsed
 	}
-	tell := done || was.Status != e.Status || time.Since(r.told) > time.Second
+	r.progress[e.Address] = e
+	tell := was.Status != e.Status || was.Action != e.Action || time.Since(r.told) > time.Second
 	if tell {
 		r.told = time.Now()
 	}
 	r.mu.Unlock()
-	if done {
-		r.report(succeeded(step, e))
-	}
 	if tell {
 		r.m.d.tell(r.m.owner)
 	}
-}
-
-// completes tells whether an action of the program ends a change.
-func completes(of plan.Action, action string) bool {
-	switch of {
-	case plan.ActionCreate:
-		return action == "create"
-	case plan.ActionUpdate:
-		return action == "update"
-	case plan.ActionDelete:
-		return action == "delete"
-	}
-	return false // of a replacement, the end of all tells
 }
 
 func succeeded(s plan.Step, e run.Event) driver.Result {
@@ -373,7 +356,23 @@ func (r *running) keep(ctx context.Context) error {
 	return r.m.d.o.States.Unlock(ctx, stateID(r.m.owner, r.spec.Options.Workspace), r.lock.ID)
 }
 
-// rest reports the steps that nothing was told of yet.
+// completes tells whether what was last told of a resource ends its change.
+func completes(of plan.Action, e run.Event) bool {
+	if e.Status != run.Complete {
+		return false
+	}
+	switch of {
+	case plan.ActionCreate:
+		return e.Action == "create"
+	case plan.ActionUpdate:
+		return e.Action == "update"
+	case plan.ActionDelete:
+		return e.Action == "delete"
+	}
+	return false // of a replacement, the end of all tells
+}
+
+// rest reports how each step has ended.
 func (r *running) rest(p *driver.Problem, failed map[string]string) {
 	r.mu.Lock()
 	left := r.left
@@ -389,6 +388,8 @@ func (r *running) rest(p *driver.Problem, failed map[string]string) {
 			r.report(succeeded(s, progress[name]))
 		case why != "":
 			r.report(driver.Result{Step: s, Message: why, Problem: &driver.Problem{Reason: reasonFailed, Message: why}})
+		case completes(s.Change.Action(), progress[name]):
+			r.report(succeeded(s, progress[name]))
 		default:
 			q := *p
 			if len(failed) > 0 {
@@ -527,6 +528,7 @@ func (r *running) show(res *driver.Resource) {
 		res.Deleting = true
 	case known && e.Status == run.Complete && (e.Action == "create" || e.Action == "update"):
 		res.Health, res.Exists = health.Health{Status: health.Healthy}, true
+		res.Sync, res.Cause = driver.Synced, driver.CauseNone
 		res.Held = driver.Held{Ref: res.Ref, Desired: heldMark, Applied: heldMark}
 	case known && e.Status == run.Errored:
 		res.Health = health.Health{Status: health.Degraded, Message: e.Message}
