@@ -495,7 +495,7 @@ func (m *module) underWay() (driver.Comparison, bool) {
 		return driver.Comparison{}, false
 	}
 	c := r.before
-	c.Plan, c.Calls, c.Notes = plan.Plan{}, 0, nil
+	c.Plan, c.Calls, c.Notes, c.Busy, c.Recorded, c.Whole = plan.Plan{}, 0, nil, true, true, true
 	c.Resources = slices.Clone(c.Resources)
 	r.mu.Lock()
 	defer r.mu.Unlock()
