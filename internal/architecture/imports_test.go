@@ -82,7 +82,7 @@ var layers = []struct {
 	{"internal/render/...", append([]string{"api/v1alpha1", "internal/source", "internal/render"}, core...), "one renderer never knows another, nor the engine"},
 	{"internal/driver/kube/assess", core, "health is a function of an object"},
 	{"internal/driver/kube", append([]string{"internal/driver/kube/assess"}, contracts...), "a driver never knows another, nor the engine"},
-	{"internal/driver/tofu/run", nil, "runs a program in a folder without knowing what for"},
+	{"internal/driver/tofu/run", []string{"internal/driver/tofu/guard"}, "runs a program in a folder without knowing what for"},
 	{"internal/driver/tofu/guard", nil, "reads a module's files: what they may do does not depend on what they are for"},
 	{"internal/driver/tofu/planjson", core, "a plan's words become ours by a function of its JSON"},
 	{"internal/driver/...", contracts, "a driver never knows another, nor the engine"},

@@ -21,6 +21,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/plumb-dev/plumb/internal/driver/tofu/guard"
 )
 
 // stamp says for what the folder has been initialised.
@@ -78,6 +80,11 @@ func (r *Runner) init(ctx context.Context, force bool) error {
 	}
 	if err := r.checkBackend(); err != nil {
 		return err
+	}
+	if r.config.Check != nil {
+		if err := r.config.Check(); err != nil {
+			return err
+		}
 	}
 	if err := r.selectWorkspace(ctx); err != nil {
 		return err
@@ -173,7 +180,7 @@ func (r *Runner) writeBackendConfig() error {
 	file := hclwrite.NewEmptyFile()
 	for _, name := range slices.Sorted(maps.Keys(r.config.BackendConfig)) {
 		text := r.config.BackendConfig[name]
-		if _, diags := hclsyntax.ParseExpression([]byte(text), name, hcl.InitialPos); !hclsyntax.ValidIdentifier(name) || diags.HasErrors() {
+		if _, diags := guard.ParseExpression([]byte(text), name); !hclsyntax.ValidIdentifier(name) || diags.HasErrors() {
 			return configError("Invalid backend setting", fmt.Sprintf("the setting %q of the backend is not a name with an HCL expression", name))
 		}
 		file.Body().SetAttributeRaw(name, rawTokens(text))

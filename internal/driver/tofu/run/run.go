@@ -109,6 +109,10 @@ type Config struct {
 	// Identity stands for the module's files (its tree's id, say) in
 	// fingerprints. Where it is empty the files of Folder.Module are hashed.
 	Identity string
+	// Check is asked after each init, before anything else runs: to look at the
+	// modules that it has downloaded to Folder.Data (guard.CheckInstalled). It may
+	// be nil.
+	Check func() error `json:"-"`
 	// Grace is how long a cancelled program may take to finish its current
 	// resources before it is killed. 0 never kills it.
 	Grace time.Duration
@@ -177,11 +181,11 @@ func (r *Runner) Folder() Folder { return r.folder }
 // this package sets itself.
 func checkEnv(env []string) error {
 	for _, entry := range env {
-		name, _, ok := strings.Cut(entry, "=")
+		name, value, ok := strings.Cut(entry, "=")
 		if !ok || name == "" {
 			return errors.New("an entry of the environment is not KEY=value")
 		}
-		if why := refusedVariable(name); why != "" {
+		if why := refusedVariable(name, value); why != "" {
 			return &Error{Kind: KindConfig, Diagnostics: []Diagnostic{{
 				Severity: SeverityError, Summary: "Environment variable not allowed",
 				Detail: fmt.Sprintf("%s can't be set for a run: %s", name, why),
@@ -191,11 +195,14 @@ func checkEnv(env []string) error {
 	return nil
 }
 
-func refusedVariable(name string) string {
+func refusedVariable(name, value string) string {
 	switch name {
 	case "HOME", "TMPDIR", "TF_DATA_DIR", "TF_WORKSPACE", "TF_INPUT", "TF_IN_AUTOMATION", "CHECKPOINT_DISABLE", "TF_CLI_CONFIG_FILE", "TERRAFORM_CONFIG", "TF_PLUGIN_CACHE_DIR", runVariable:
 		return "Plumb sets it"
 	case "TF_REATTACH_PROVIDERS", "TF_FORK", "GODEBUG", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_ASKPASS", "SSH_ASKPASS", "GIT_EXTERNAL_DIFF", "BASH_ENV", "ENV":
+		return "it chooses what is executed"
+	}
+	if name == "TF_ENCRYPTION" && strings.Contains(value, "external") {
 		return "it chooses what is executed"
 	}
 	for prefix, why := range map[string]string{
