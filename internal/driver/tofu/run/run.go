@@ -100,8 +100,9 @@ type Config struct {
 	Parallelism int
 	// LockTimeout is how long to wait for a state's lock that someone else holds.
 	LockTimeout time.Duration
-	// PluginCache is a directory of providers shared by folders; CLIConfig is a
-	// configuration file of the program. Both may be empty.
+	// PluginCache is a directory that this package keeps providers in, shared by
+	// folders and processes; CLIConfig is a configuration file of the program.
+	// Both may be empty.
 	PluginCache, CLIConfig string
 	// Display is put before the names of the module's files in what is said: the
 	// module's path in its repository.
@@ -223,11 +224,16 @@ func (r *Runner) environment(id string) []string {
 	env = append(env,
 		"TF_IN_AUTOMATION=1", "TF_INPUT=0", "CHECKPOINT_DISABLE=1",
 		"HOME="+r.folder.home(), "TMPDIR="+r.folder.temp(), "TF_DATA_DIR="+r.folder.data(), runVariable+"="+id)
-	if r.config.PluginCache != "" {
-		env = append(env, "TF_PLUGIN_CACHE_DIR="+r.config.PluginCache)
-	}
 	if r.config.CLIConfig != "" {
 		env = append(env, "TF_CLI_CONFIG_FILE="+r.config.CLIConfig)
+	}
+	return env
+}
+
+// cacheEnv is for init alone (see store.go).
+func (r *Runner) cacheEnv(env []string) []string {
+	if r.config.PluginCache != "" {
+		return append(env, "TF_PLUGIN_CACHE_DIR="+cacheOf(r.config.PluginCache))
 	}
 	return env
 }
