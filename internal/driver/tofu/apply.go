@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/plumb-dev/plumb/internal/driver"
+	"github.com/plumb-dev/plumb/internal/driver/tofu/planjson"
 	"github.com/plumb-dev/plumb/internal/driver/tofu/run"
 	"github.com/plumb-dev/plumb/internal/health"
 	"github.com/plumb-dev/plumb/internal/plan"
@@ -507,7 +508,7 @@ func (m *module) underWay() (driver.Comparison, bool) {
 	}
 	for name, e := range r.progress {
 		if !seen[name] && e.Action != "read" && e.Action != "refresh" && name != "" {
-			res := driver.Resource{Ref: refOf(name), Sync: driver.OutOfSync, Cause: driver.CauseMissing}
+			res := driver.Resource{Ref: planjson.Ref(name), Sync: driver.OutOfSync, Cause: driver.CauseMissing}
 			r.show(&res)
 			c.Resources = append(c.Resources, res)
 		}
