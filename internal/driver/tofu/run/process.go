@@ -132,7 +132,7 @@ func (r *Runner) follow(ctx context.Context, rec Record, progress func(Event), d
 	rec.Ended, rec.Killed = time.Now().UTC(), e.code == -1 && (e.ours || !e.out.concluded())
 	rec.Read = done != nil
 	if rec.Killed { // its providers outlive a killed program
-		killAll(rec.ID)
+		_ = syscall.Kill(-rec.PID, syscall.SIGKILL)
 		err := r.keepKilled(rec)
 		return e, errors.Join(err, r.folder.writeRecord(rec))
 	}
@@ -165,7 +165,6 @@ func (r *Runner) remember() error {
 	}
 	rec.Ended, rec.Killed = time.Now().UTC(), !out.concluded()
 	if rec.Killed {
-		killAll(rec.ID)
 		err = r.keepKilled(*rec)
 	}
 	return errors.Join(err, r.folder.writeRecord(*rec))

@@ -119,35 +119,18 @@ func bootID() string {
 
 // findProcess looks for the leading process of a run by its environment.
 func findProcess(id string) int {
-	for _, pid := range processesOf(id) {
-		if group, err := syscall.Getpgid(pid); err == nil && group == pid { // no provider
-			return pid
-		}
-	}
-	return 0
-}
-
-// killAll ends what a killed program has left, such as its providers. Its number
-// may be another process' by now, and so may that of its group: only the
-// environment tells whose they are.
-func killAll(id string) {
-	for _, pid := range processesOf(id) {
-		_ = syscall.Kill(pid, syscall.SIGKILL)
-	}
-}
-
-// processesOf finds the living processes of a run by their environment.
-func processesOf(id string) []int {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
-		return nil
+		return 0
 	}
-	var found []int
 	want := []byte(runVariable + "=" + id)
 	for _, entry := range entries {
 		pid, err := strconv.Atoi(entry.Name())
 		if err != nil {
 			continue
+		}
+		if group, err := syscall.Getpgid(pid); err != nil || group != pid {
+			continue // a provider
 		}
 		env, err := os.ReadFile(filepath.Join("/proc", entry.Name(), "environ"))
 		if err != nil {
@@ -155,9 +138,9 @@ func processesOf(id string) []int {
 		}
 		for variable := range bytes.SplitSeq(env, []byte{0}) {
 			if bytes.Equal(variable, want) {
-				found = append(found, pid)
+				return pid
 			}
 		}
 	}
-	return found
+	return 0
 }
