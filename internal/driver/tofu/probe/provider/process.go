@@ -129,6 +129,22 @@ func (p *Process) Stop() {
 // hold anything, secrets too.
 func (p *Process) Said() string { return p.stderr.String() }
 
+// Panic is the line of its standard error in which the provider says why it
+// crashed; empty if there is none. A crash is noticed before all was read.
+func (p *Process) Panic(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	for !p.Exited() && ctx.Err() == nil {
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+	p.stderr.mu.Lock()
+	defer p.stderr.mu.Unlock()
+	return p.stderr.panic
+}
+
 func (p *Process) said() string {
 	if said := p.Said(); said != "" {
 		return "; it wrote: " + said
@@ -181,8 +197,9 @@ func setCapabilities(req protoreflect.Message) {
 
 // tail keeps the end of what is written to it.
 type tail struct {
-	mu   sync.Mutex
-	text []byte
+	mu    sync.Mutex
+	text  []byte
+	panic string // the first line that says why a Go program ended
 }
 
 const tailSize = 2000
@@ -190,6 +207,9 @@ const tailSize = 2000
 func (t *tail) Write(text []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if line := string(text); t.panic == "" && (strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")) {
+		t.panic, _, _ = strings.Cut(line[:min(len(line), tailSize)], "\n")
+	}
 	t.text = append(t.text, text...)
 	if extra := len(t.text) - tailSize; extra > tailSize {
 		t.text = append(t.text[:0], t.text[extra:]...)
