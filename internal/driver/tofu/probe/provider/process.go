@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -69,7 +70,7 @@ func Start(s *Spawner, c Command) (*Process, error) {
 		VersionedPlugins: map[int]plugin.PluginSet{5: set, 6: set},
 		RunnerFunc: func(_ hclog.Logger, asked *exec.Cmd, _ string) (runner.Runner, error) {
 			cmd := exec.Command(c.Path) // what is asked for names no program
-			cmd.Env, cmd.Dir = slices.Concat(c.Env, asked.Env), c.Dir
+			cmd.Env, cmd.Dir = slices.Concat(c.Env, quiet(c.Path), asked.Env), c.Dir
 			return newGroupRunner(s, cmd)
 		},
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
@@ -87,6 +88,18 @@ func Start(s *Spawner, c Command) (*Process, error) {
 		return nil, fmt.Errorf("start the provider: %w%s", err, p.said())
 	}
 	return p, nil
+}
+
+// quiet keeps a provider from describing each call on its standard error, which
+// takes longer than a read and is read by nobody.
+func quiet(path string) []string {
+	names := []string{"TF_LOG", "TF_LOG_SDK", "TF_LOG_SDK_PROTO", "TF_LOG_SDK_FRAMEWORK", "TF_LOG_SDK_HELPER_SCHEMA", "TF_LOG_SDK_MUX", "TF_LOG_PROVIDER"}
+	name, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(path), "terraform-provider-"), "_")
+	names = append(names, "TF_LOG_PROVIDER_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_")))
+	for i, name := range names {
+		names[i] = name + "=off"
+	}
+	return names
 }
 
 func (p *Process) connect() error {
