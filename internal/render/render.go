@@ -6,6 +6,7 @@ package render
 
 import (
 	"context"
+	"time"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/plan"
@@ -37,6 +38,12 @@ type Bundle struct {
 	Images []string
 	// Warnings do not stop a sync: they become conditions.
 	Warnings []string
+	// Secrets are the texts that were decrypted or looked up. Wherever something
+	// of the bundle is shown they are masked, in whatever object they ended up.
+	Secrets Texts
+	// Expires is when the references in the bundle are to be looked up again;
+	// zero where there are none.
+	Expires time.Time
 }
 
 // Input is one of an Application's sources, fetched.
@@ -66,6 +73,15 @@ type Request struct {
 	// Remotes fetches what a kustomization or a chart's values name by a URL.
 	// Nil means that such references are refused.
 	Remotes RemoteFetcher
+	// Keys are those of the Application's project. Nil means that nothing is
+	// decrypted or looked up.
+	Keys Keys
+	// At is when it is, for how long looked up references hold.
+	At time.Time
+	// Fresh asks for references to be looked up now, whatever is known of them.
+	Fresh bool
+
+	opened *Opened
 }
 
 // RemoteFetcher gets content that a repository refers to by URL. It decides
