@@ -118,7 +118,10 @@ const (
 	SecretTypeCluster         = "cluster"
 	SecretTypeRepositoryWrite = "repository-write"
 	SecretTypeRepoCredsWrite  = "repo-write-creds" //nolint:gosec // the value of a label
-	SecretTypeSCMCreds        = "scm-creds"        //nolint:gosec // the value of a label
+	// SecretTypeDecryption marks Secrets with what opens a project's secrets; only
+	// with Plumb's own label.
+	SecretTypeDecryption = "decryption"
+	SecretTypeSCMCreds   = "scm-creds" //nolint:gosec // the value of a label
 
 	// LabelInstance is the label that Argo CD's label tracking sets on resources.
 	LabelInstance = "app.kubernetes.io/instance"

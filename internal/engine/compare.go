@@ -117,7 +117,7 @@ func (p *pass) look(ctx context.Context) {
 
 // wish finds out what is desired.
 func (p *pass) wish(ctx context.Context, caps driver.Capabilities) {
-	r := request{app: p.app, key: p.key, fence: p.fence, caps: caps, namespace: p.target.Namespace}
+	r := request{app: p.app, key: p.key, fence: p.fence, caps: caps, namespace: p.target.Namespace, fresh: p.fresh}
 	if op := p.st.running; op != nil && !op.automated {
 		r.revisions = op.revisions
 	} else if req := p.app.Operation; req != nil && req.Sync != nil && p.st.running == nil {
@@ -125,7 +125,10 @@ func (p *pass) wish(ctx context.Context, caps driver.Capabilities) {
 	}
 	want, err := p.e.want(ctx, r, p.st.desired)
 	if err == nil {
-		p.st.desired = want
+		p.st.desired, p.fresh = want, false
+		if until := want.bundle.Expires; !until.IsZero() {
+			p.e.queue.addAfter(p.key, until.Sub(p.e.Clock.Now()))
+		}
 		return
 	}
 	p.sourceFailed = true

@@ -22,13 +22,14 @@ type Observer interface {
 	Forgot(key Key)
 }
 
-// Options of an Engine. All but Intents, Clock, Workers, Log and Observer are
+// Options of an Engine. All but Secrets, Intents, Clock, Workers, Log and Observer are
 // needed.
 type Options struct {
 	Applications Applications
 	Projects     Projects
 	Destinations Destinations
 	Credentials  Credentials
+	Secrets      Secrets
 	Events       Events
 	Intents      Intents
 	Sources      Sources

@@ -29,6 +29,8 @@ type pass struct {
 	refused, unavailable string
 	sourceFailed         bool
 	compared             bool
+	// fresh asks for references to secrets to be looked up again, once.
+	fresh bool
 
 	decision decide.Decision
 	events   []Event
@@ -97,6 +99,7 @@ func (p *pass) hear() {
 				from.Refresh(s.RepoURL)
 			}
 		}
+		p.fresh = true
 		if kind == string(v1alpha1.RefreshTypeHard) {
 			p.st.desired = nil
 		}

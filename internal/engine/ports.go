@@ -11,6 +11,7 @@ import (
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/driver"
 	"github.com/plumb-dev/plumb/internal/plan"
+	"github.com/plumb-dev/plumb/internal/render"
 	"github.com/plumb-dev/plumb/internal/source"
 )
 
@@ -102,6 +103,12 @@ type Destinations interface {
 // Credentials finds what opens a repository.
 type Credentials interface {
 	For(repo, project string) (source.Credentials, error)
+}
+
+// Secrets finds the keys of projects. What it gives for a project may change at
+// any time; the Applications of the project are then enqueued.
+type Secrets interface {
+	Keys(project string) render.Keys
 }
 
 // Event is something that happened to an Application.

@@ -130,6 +130,7 @@ func (s *Server) connect(installed controller.Installed, mark mark) (*parts, err
 	p.engine = engine.New(engine.Options{
 		Applications: p.controller, Projects: p.controller, Destinations: p.fleet,
 		Credentials: p.controller, Events: p.controller, Sources: p.sources,
+		Secrets:  newKeyring(p.controller.KeySecrets),
 		Renderer: s.rendered.Over(s.metrics.renderer(renderer())),
 		Drivers:  map[string]driver.Driver{render.KubeDriver: p.driver},
 		Workers:  s.Workers, Log: s.Log, Observer: s.metrics,
