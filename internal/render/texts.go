@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -144,8 +145,11 @@ func (t Texts) MaskObjects(before, after map[string]any) {
 	if len(t) == 0 {
 		return
 	}
-	b, a := t.pair(before, after)
-	_, _ = b, a
+	if before == nil {
+		t.maps(nil, after)
+		return
+	}
+	t.maps(before, after)
 }
 
 // pair masks two values at the same place. What it gives is to be put there.
@@ -233,8 +237,8 @@ func (t Texts) one(v any) any {
 	case []any:
 		t.lists(nil, v)
 		return v
-	case json.Number:
-		if s := v.String(); slices.Contains(t, s) {
+	case json.Number, int, int64, float64:
+		if s := fmt.Sprint(v); len(s) >= maskedFrom && slices.Contains(t, s) {
 			return masked
 		}
 	}
