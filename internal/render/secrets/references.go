@@ -271,6 +271,18 @@ func (o *opener) file(r reference) (source, error) {
 	return s, nil
 }
 
+// number gives a number in a type that vals knows.
+func number(v any) any {
+	n, ok := v.(json.Number)
+	if !ok {
+		return v
+	}
+	if i, err := n.Int64(); err == nil {
+		return i
+	}
+	return n.String()
+}
+
 // walk finds what a fragment names in a map.
 func walk(m map[string]any, fragment string) (any, error) {
 	keys := strings.Split(fragment, "/")
@@ -280,7 +292,7 @@ func walk(m map[string]any, fragment string) (any, error) {
 			return nil, fmt.Errorf("there is no key %s in it (there are %s)", strings.Join(keys[:i+1], "/"), strings.Join(sorted(m), ", "))
 		}
 		if i == len(keys)-1 {
-			return v, nil
+			return number(v), nil
 		}
 		if m, ok = v.(map[string]any); !ok {
 			return nil, fmt.Errorf("the key %s in it is no map", strings.Join(keys[:i+1], "/"))

@@ -193,4 +193,3 @@ func discreet(t *testing.T, what, text string) {
 		}
 	}
 }
-
