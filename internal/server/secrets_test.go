@@ -146,6 +146,14 @@ func TestSecrets(t *testing.T) {
 	createApplication(t, ns, "sealed", repo.dir, "app")
 	kube := kubernetes.NewForConfigOrDie(kubetest.Config(t))
 	apps := dynamic.NewForConfigOrDie(kubetest.Config(t)).Resource(applications).Namespace(ns)
+	// HEAD of this repository moves with what is checked out.
+	patch := func(text string) {
+		t.Helper()
+		if _, err := apps.Patch(t.Context(), "sealed", "application/merge-patch+json", []byte(text), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	patch(`{"spec":{"source":{"targetRevision":"main"}}}`)
 	statusText := func() string {
 		app, err := apps.Get(t.Context(), "sealed", metav1.GetOptions{})
 		if err != nil {
@@ -196,13 +204,14 @@ func TestSecrets(t *testing.T) {
 	eventually(t, "the refused object is told of", says("service/refused"))
 
 	store.put("second-" + planted)
-	if _, err := apps.Patch(t.Context(), "sealed", "application/merge-patch+json", []byte(`{"metadata":{"annotations":{"plumb.dev/refresh":"normal"}}}`), metav1.PatchOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	patch(`{"metadata":{"annotations":{"plumb.dev/refresh":"normal"}}}`)
 	eventually(t, "a rotated value arrives with a refresh", data("looked-up", "db://second-"+planted+"@host"))
 
-	repo.commit(map[string]string{"app/secret.yaml": secret("three-" + planted), "app/leaky.yaml": inConfigMap("four-" + planted)})
+	repo.git("checkout", "-q", "-b", "next")
+	repo.commit(map[string]string{"app/secret.yaml": secret("three-" + planted), "app/leaky.yaml": inConfigMap("four-" + planted), "app/new.yaml": configMap("new", "in-the-open")})
 	seen := previewText(t, ns)
+	repo.git("checkout", "-q", "main")
+	repo.git("merge", "-q", "next")
 	eventually(t, "a commit is applied", data("leaky", "four-"+planted))
 
 	events, err := kube.CoreV1().Events("").List(t.Context(), metav1.ListOptions{})
@@ -223,7 +232,7 @@ func TestSecrets(t *testing.T) {
 			}
 		}
 	}
-	if !strings.Contains(seen, "++++++++") || !strings.Contains(seen, "plain-text") {
+	if !strings.Contains(seen, "++++++++") || !strings.Contains(seen, "in-the-open") {
 		t.Errorf("the preview masks nothing, or all: %s", seen)
 	}
 }
@@ -241,7 +250,7 @@ func previewText(t *testing.T, ns string) string {
 	if !ok {
 		t.Fatal("the Application is not known")
 	}
-	preview, err := p.Preview(t.Context(), app, key, engine.PreviewOptions{})
+	preview, err := p.Preview(t.Context(), app, key, engine.PreviewOptions{Revisions: []string{"next"}})
 	if err != nil {
 		t.Fatal(err)
 	}
