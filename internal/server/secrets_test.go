@@ -119,7 +119,7 @@ func (w *witness) String() string {
 // everything that is said on the way.
 func TestSecrets(t *testing.T) {
 	said := &witness{}
-	r := run(t, t.TempDir(), func(o *Options) {
+	r := runServer(t, t.TempDir(), func(o *Options) {
 		o.Log = slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	})
 	eventually(t, "the server leads", r.leads)
@@ -240,7 +240,7 @@ func TestSecrets(t *testing.T) {
 // previewText is all that a preview holds, as programs and people get it.
 func previewText(t *testing.T, ns string) string {
 	t.Helper()
-	p, end, err := NewPreviewer(t.Context(), kubetest.Config(t), t.TempDir(), nil)
+	p, end, err := NewPreviewer(t.Context(), kubetest.Config(t), t.TempDir(), Tools{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
