@@ -77,7 +77,7 @@ func (m *module) apply(ctx context.Context, a driver.Apply, report func(driver.R
 	if problem != nil {
 		return problem
 	}
-	lock := Lock{ID: lockID(), Operation: "apply", Who: "plumb@" + hostname(), Version: "plumb", Created: time.Now().UTC(), Info: a.Operation}
+	lock := Lock{ID: lockID(), Operation: "apply", Who: who(), Version: "plumb", Created: time.Now().UTC(), Info: a.Operation}
 	if !k.spec.backend.own {
 		if p := m.lock(ctx, k.spec, lock, planned); p != nil {
 			return p
@@ -435,7 +435,7 @@ func (m *module) resume(ctx context.Context, s *spec) error {
 	folder := m.folder(s)
 	if rec, alive := run.Running(folder); alive && rec.Operation == "apply" {
 		m.d.o.Log.Info("taking up an apply that an earlier process has begun", "application", string(m.owner), "process", rec.PID)
-		lock := Lock{ID: lockID(), Operation: "apply", Who: "plumb@" + hostname(), Version: "plumb", Created: rec.Started}
+		lock := Lock{ID: lockID(), Operation: "apply", Who: who(), Version: "plumb", Created: rec.Started}
 		if err := m.takeLock(ctx, s, lock); err != nil {
 			return err
 		}
@@ -464,7 +464,7 @@ func (m *module) resume(ctx context.Context, s *spec) error {
 	// A lock that an earlier process has left keeps others away until the state of
 	// its run is saved: then it is given back.
 	if held, err := m.heldLock(); err != nil || held != "" {
-		lock := Lock{ID: lockID(), Operation: "recover", Who: "plumb@" + hostname(), Version: "plumb", Created: time.Now().UTC()}
+		lock := Lock{ID: lockID(), Operation: "recover", Who: who(), Version: "plumb", Created: time.Now().UTC()}
 		if err = errors.Join(err, m.takeLock(ctx, s, lock)); err != nil {
 			return err
 		}
