@@ -86,7 +86,7 @@ var layers = []struct {
 	{"internal/driver/tofu/probe/provider", nil, "speaks to providers, and knows neither states nor modules"},
 	{"internal/driver/tofu/probe/state", nil, "reads states, and knows no provider"},
 	{"internal/driver/tofu/probe", []string{"internal/driver/tofu/probe/..."}, "watches without knowing what for: neither the loop nor Kubernetes"},
-	{"internal/driver/tofu/run", nil, "runs a program in a folder without knowing what for"},
+	{"internal/driver/tofu/run", []string{"internal/driver/tofu/guard"}, "runs a program in a folder without knowing what for"},
 	{"internal/driver/tofu/guard", nil, "reads a module's files: what they may do does not depend on what they are for"},
 	{"internal/driver/tofu/planjson", core, "a plan's words become ours by a function of its JSON"},
 	{"internal/driver/tofu/kubestate", []string{"internal/driver/tofu"}, "keeps what the driver asks it to keep"},

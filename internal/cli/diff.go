@@ -167,6 +167,8 @@ func differenceOf(change plan.Change) (difference, error) {
 		before, after, d.Reason = c.Before, c.After, c.Reason
 	case plan.Delete:
 		before = c.Before
+	case plan.Forget: // it stays as it is
+		before, after = c.Before, c.Before
 	}
 	d.Before, d.After = withoutNoise(before.Object), withoutNoise(after.Object)
 	a, err := yamlText(d.Before)

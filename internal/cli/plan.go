@@ -140,6 +140,8 @@ func (v planText) step(s plan.Step, blocked map[plan.Address]plan.Blocked, befor
 		sign, paint = "± replace", v.p.red
 	case s.Change.Action() == plan.ActionDelete:
 		sign, paint = "- delete ", v.p.red
+	case s.Change.Action() == plan.ActionForget:
+		sign, paint = ". forget ", v.p.yellow
 	}
 	note := ""
 	if b, ok := blocked[s.Address()]; ok && before != nil && before.Phase == s.Phase && before.Wave == s.Wave && before.Tier != s.Tier {
@@ -148,16 +150,34 @@ func (v planText) step(s plan.Step, blocked map[plan.Address]plan.Blocked, befor
 	if u, ok := s.Change.(plan.Update); ok && u.Drift {
 		note += " (changed where it runs)"
 	}
+	if u, ok := s.Change.(plan.Update); ok {
+		note += printable(adoption(u))
+	}
 	if s.Change.Risk().Irreversible && !s.Hook {
 		note += v.p.red(" (cannot be undone)")
 	}
 	fmt.Fprintf(v.out, "  %s %s%s\n", paint(sign), printable(string(s.Address())), note)
 }
 
+// adoption says where an updated resource comes from, if from elsewhere.
+func adoption(u plan.Update) string {
+	switch {
+	case u.Import != "":
+		return " (exists as " + u.Import + ", is taken over)"
+	case u.From != "":
+		return " (was " + string(u.From) + ")"
+	default:
+		return ""
+	}
+}
+
 func countsText(c plan.Counts) string {
 	text := fmt.Sprintf("%d to create, %d to update, %d to delete", c.Create, c.Update, c.Delete)
 	if c.Replace > 0 {
 		text += fmt.Sprintf(", %d to replace", c.Replace)
+	}
+	if c.Forget > 0 {
+		text += fmt.Sprintf(", %d to forget", c.Forget)
 	}
 	if c.Hooks > 0 {
 		text += ", " + plural(c.Hooks, "hook") + " to run"
@@ -208,6 +228,9 @@ func maskSteps(steps []plan.Step) []plan.Step {
 			c.Before.Object, c.After.Object = maskSecret(c.Before.Object), maskSecret(c.After.Object)
 			s.Change = c
 		case plan.Delete:
+			c.Before.Object = maskSecret(c.Before.Object)
+			s.Change = c
+		case plan.Forget:
 			c.Before.Object = maskSecret(c.Before.Object)
 			s.Change = c
 		}

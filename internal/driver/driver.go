@@ -174,6 +174,9 @@ type Comparison struct {
 	// Whole is true where the plan is applied as a whole or not at all: where its
 	// deletions may not be made, nothing of it is.
 	Whole bool
+	// Busy is true while an apply is under way that nobody may get in the way of:
+	// what it changes is progressing, and there is no plan before it has ended.
+	Busy bool
 	// Notes tell people what they should know and need not act on.
 	Notes []string
 }

@@ -206,6 +206,9 @@ func (p *pass) step(ctx context.Context) bool {
 	if next.Progress == plan.Working {
 		return false // what is waited for will be noticed
 	}
+	if len(op.applying) > 0 || p.st.comparison.Busy {
+		return false // so will its end
+	}
 	p.end(op, next.Progress == plan.Succeeded, "")
 	return true
 }

@@ -215,7 +215,7 @@ func declaredCount(c driver.Comparison) int {
 // pending counts the differences by what may be done about them.
 func (p *pass) pending() decide.Pending {
 	var n decide.Pending
-	if !p.compared {
+	if !p.compared || p.st.comparison.Busy {
 		return n
 	}
 	for i := range p.st.comparison.Resources {

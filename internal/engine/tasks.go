@@ -35,7 +35,7 @@ func (p *pass) tasks(op *operation) ([]plan.Task, []plan.Step) {
 	}
 	for i := range c.Resources {
 		r := &c.Resources[i]
-		if r.Hook != nil || planned[r.Ref.Address()] || !op.covers(r) {
+		if r.Hook != nil || planned[r.Ref.Address()] || !op.covers(r) && !op.applying[r.Ref.Address()] {
 			continue
 		}
 		if t, ok := taskOfResource(op, r); ok {
@@ -58,7 +58,7 @@ func (p *pass) taskOfStep(op *operation, s plan.Step, r *driver.Resource) (plan.
 	deletes := s.Change.Action() == plan.ActionDelete
 	switch {
 	case op.applying[t.Address]:
-		t.State, t.Holds, t.Why = plan.Running, deletes, orDefault(r.Health.Message, "being applied")
+		t.State, t.Holds, t.Why = plan.Running, true, orDefault(r.Health.Message, "being applied")
 	case !op.covers(r):
 		return t, false
 	case deletes && (!op.prune || r.Guard != ""):
@@ -167,7 +167,7 @@ func taskOfResource(op *operation, r *driver.Resource) (plan.Task, bool) {
 	t := plan.Task{Address: r.Ref.Address(), Phase: plan.Sync, Wave: r.Wave, State: plan.Done}
 	switch {
 	case op.applying[t.Address]:
-		t.State, t.Holds, t.Why = plan.Running, r.Deleting, orDefault(r.Health.Message, "being applied")
+		t.State, t.Holds, t.Why = plan.Running, true, orDefault(r.Health.Message, "being applied")
 	case op.failed[taskKey{t.Address, t.Phase}] != "":
 		t.State, t.Why = plan.Failed, op.failed[taskKey{t.Address, t.Phase}]
 	case r.Problem != nil:

@@ -101,6 +101,7 @@ type Counts struct {
 	Update  int `json:"update"`
 	Replace int `json:"replace"`
 	Delete  int `json:"delete"`
+	Forget  int `json:"forget,omitempty"`
 	Hooks   int `json:"hooks,omitempty"`
 }
 
@@ -119,6 +120,8 @@ func (p Plan) Count() Counts {
 			c.Replace++
 		case s.Change.Action() == ActionDelete:
 			c.Delete++
+		case s.Change.Action() == ActionForget:
+			c.Forget++
 		}
 	}
 	return c

@@ -144,7 +144,7 @@ func (s *Server) connect(installed controller.Installed, mark mark) (*parts, err
 		},
 		Requests: func(_, verb string) { s.metrics.request(targetDestination, verb) },
 	})
-	if p.modules, p.states, err = s.modules(); err != nil {
+	if p.modules, p.states, err = s.modules(mark.key); err != nil {
 		p.driver.Close()
 		return nil, err
 	}

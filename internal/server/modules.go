@@ -25,7 +25,7 @@ type Tools struct {
 }
 
 // modules makes the driver of modules.
-func (s *Server) modules() (*tofu.Driver, *kubestate.Store, error) {
+func (s *Server) modules(salt []byte) (*tofu.Driver, *kubestate.Store, error) {
 	dir := filepath.Join(s.DataDir, "tofu")
 	if s.lenient { // a preview must not get in the way of a server's runs
 		dir = filepath.Join(s.DataDir, "tofu-previews")
@@ -40,6 +40,7 @@ func (s *Server) modules() (*tofu.Driver, *kubestate.Store, error) {
 	}
 	d, err := tofu.New(tofu.Options{
 		Dir: dir, States: states, Path: s.Tools.Path, Env: s.Tools.Env, CLIConfig: s.Tools.Config, Log: s.Log,
+		Download: true, Salt: salt,
 	})
 	return d, states, err
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/plumb-dev/plumb/internal/driver"
+	"github.com/plumb-dev/plumb/internal/driver/tofu/planjson"
 	"github.com/plumb-dev/plumb/internal/driver/tofu/run"
 	"github.com/plumb-dev/plumb/internal/health"
 	"github.com/plumb-dev/plumb/internal/plan"
@@ -491,7 +492,7 @@ func (m *module) underWay() (driver.Comparison, bool) {
 		return driver.Comparison{}, false
 	}
 	c := r.before
-	c.Plan, c.Calls, c.Notes = plan.Plan{}, 0, nil
+	c.Plan, c.Calls, c.Notes, c.Busy, c.Recorded, c.Whole = plan.Plan{}, 0, nil, true, true, true
 	c.Resources = slices.Clone(c.Resources)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -503,7 +504,7 @@ func (m *module) underWay() (driver.Comparison, bool) {
 	}
 	for name, e := range r.progress {
 		if !seen[name] && e.Action != "read" && e.Action != "refresh" && name != "" {
-			res := driver.Resource{Ref: refOf(name), Sync: driver.OutOfSync, Cause: driver.CauseMissing}
+			res := driver.Resource{Ref: planjson.Ref(name), Sync: driver.OutOfSync, Cause: driver.CauseMissing}
 			r.show(&res)
 			c.Resources = append(c.Resources, res)
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
@@ -128,6 +129,7 @@ func (m *module) look(ctx context.Context, want *driver.Desired, s *spec, key st
 	if err != nil {
 		return driver.Comparison{}, err
 	}
+	m.unchanged = m.settledOnce(key)
 	c := m.comparison(want, planned)
 	m.verified = time.Now()
 	if want.Full {
@@ -141,19 +143,12 @@ func (m *module) look(ctx context.Context, want *driver.Desired, s *spec, key st
 	return c, nil
 }
 
-// plan runs the program, after it was seen that downloaded modules, too, are within
-// what the project allows.
+// plan runs the program.
 func (m *module) plan(ctx context.Context, s *spec, o run.PlanOptions) (*run.Planned, error) {
 	if err := acquire(ctx, m.d.plans); err != nil {
 		return nil, err
 	}
 	defer func() { <-m.d.plans }()
-	if err := m.runner.Init(ctx); err != nil {
-		return nil, refusedIfConfig(err)
-	}
-	if err := s.check(m.path("module"), m.folder(s).Data()); err != nil {
-		return nil, err
-	}
 	p, err := m.runner.Plan(ctx, o)
 	var locked *run.LockedError
 	if errors.As(err, &locked) && m.runner.OwnLock(locked) {
@@ -185,6 +180,9 @@ func (m *module) comparison(want *driver.Desired, p *run.Planned) driver.Compari
 	refused := ""
 	if p.Plan != nil {
 		for _, ch := range m.changes(p) {
+			if u, ok := ch.change.(plan.Update); ok && u.From != "" {
+				delete(byName, nameIn(u.From))
+			}
 			r := byName[ch.ref().Name]
 			if r == nil {
 				r = &driver.Resource{Ref: ch.ref(), Health: health.Health{Status: health.Missing}}
@@ -215,6 +213,12 @@ func (m *module) comparison(want *driver.Desired, p *run.Planned) driver.Compari
 	slices.SortFunc(c.Resources, func(a, b driver.Resource) int { return cmp.Compare(a.Ref.Address(), b.Ref.Address()) })
 	c.Plan = plan.New(steps)
 	return c
+}
+
+// nameIn is the name in an address of a resource without group and namespace.
+func nameIn(a plan.Address) string {
+	_, name, _ := strings.Cut(string(a), "/")
+	return name
 }
 
 // inSync is the comparison where nothing differs.

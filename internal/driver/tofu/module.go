@@ -30,15 +30,18 @@ type module struct {
 	dir   string
 
 	// mu is held while something is done to the folder. What follows is its.
-	mu       sync.Mutex
-	resumed  bool
-	content  string // of the files in the folder
-	runner   *run.Runner
-	config   string // what the runner was opened with
-	state    stateDoc
-	known    *known
-	failed   *failure
-	verified time.Time // when a plan last looked at everything
+	mu      sync.Mutex
+	resumed bool
+	content string // of the files in the folder
+	runner  *run.Runner
+	config  string // what the runner was opened with
+	state   stateDoc
+	known   *known
+	failed  *failure
+	// unchanged is set where a plan has found nothing to do for the same module
+	// before.
+	unchanged bool
+	verified  time.Time // when a plan last looked at everything
 	// discarded is set once nothing is left of what the module has made.
 	discarded bool
 
@@ -188,30 +191,29 @@ func (m *module) prepare(ctx context.Context, s *spec) error {
 	if s.backend, err = backendOf(m.path("module", filepath.FromSlash(s.Dir))); err != nil {
 		return err
 	}
-	if err := s.check(m.path("module"), m.folder(s).Data()); err != nil {
+	refusals, err := guard.Check(os.DirFS(m.path("module")), s.Dir, s.guard())
+	if err != nil {
 		return err
+	}
+	if err := guard.Err(refusals); err != nil {
+		return &driver.RefusedError{Why: err.Error()}
 	}
 	return m.open(ctx, s)
 }
 
-// check refuses what the project does not allow, before anything is run.
-func (s *spec) check(root, data string) error {
-	policy := guard.Policy{}
-	if p := s.policy; p != nil {
-		policy = guard.Policy{Providers: p.Providers, Backends: p.Backends, AllowLocalPrograms: p.AllowLocalPrograms}
+// guard is what the project allows the module to do.
+func (s *spec) guard() guard.Policy {
+	p := guard.Policy{Who: "the project"}
+	if s.policy != nil {
+		p.Providers, p.Backends = s.policy.Providers, s.policy.Backends
+		p.LocalExec, p.RemoteExec, p.External = s.policy.AllowLocalPrograms, s.policy.AllowLocalPrograms, s.policy.AllowLocalPrograms
 	}
-	refusals, err := guard.Check(root, s.Dir, data, policy)
-	if err != nil {
-		return err
+	programs := "it has to say spec.modules.allowLocalPrograms: true"
+	p.Hints = map[guard.Rule]string{
+		guard.LocalExec: programs, guard.RemoteExec: programs, guard.External: programs,
+		guard.Provider: "add it to spec.modules.providers of the project", guard.Backend: "add it to spec.modules.backends of the project",
 	}
-	if len(refusals) == 0 {
-		return nil
-	}
-	text := refusals[0].String()
-	if n := len(refusals) - 1; n > 0 {
-		text += fmt.Sprintf(" (and %d more)", n)
-	}
-	return &driver.RefusedError{Why: text}
+	return p
 }
 
 func (m *module) folder(s *spec) run.Folder {
@@ -259,6 +261,13 @@ func (m *module) configOf(s *spec, program string) run.Config {
 	}
 	if c.Display == "." {
 		c.Display = ""
+	}
+	c.Check = func() error { // what init has downloaded
+		refusals, err := guard.CheckInstalled(m.folder(s).Data(), m.folder(s).Module, s.guard())
+		if err == nil {
+			err = guard.Err(refusals)
+		}
+		return err
 	}
 	for _, file := range s.VarFiles {
 		c.VarFiles = append(c.VarFiles, m.path("module", filepath.FromSlash(file)))
@@ -365,6 +374,10 @@ func writeFile(path string, text []byte) error {
 
 // refusedIfConfig tells errors apart that only another commit mends.
 func refusedIfConfig(err error) error {
+	var refused *guard.Error
+	if errors.As(err, &refused) {
+		return &driver.RefusedError{Why: refused.Error()}
+	}
 	switch run.KindOf(err) {
 	case run.KindConfig, run.KindMissingVariable:
 		return &driver.RefusedError{Why: err.Error()}

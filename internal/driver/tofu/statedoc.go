@@ -10,9 +10,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
+	"github.com/plumb-dev/plumb/internal/driver/tofu/planjson"
 	"github.com/plumb-dev/plumb/internal/driver/tofu/probe/state"
 	"github.com/plumb-dev/plumb/internal/plan"
 	"github.com/plumb-dev/plumb/internal/render"
@@ -63,37 +63,10 @@ func readState(text []byte) (stateDoc, error) {
 	for i := range parsed.Managed {
 		r := &parsed.Managed[i]
 		if r.Deposed == "" {
-			doc.resources = append(doc.resources, instance{refOf(r.Address), r.Tainted})
+			doc.resources = append(doc.resources, instance{planjson.Ref(r.Address), r.Tainted})
 		}
 	}
 	return doc, nil
-}
-
-// refOf is the resource at an address, whose type is the last name but one.
-func refOf(address string) plan.Ref {
-	return plan.Ref{Kind: typeOf(address), Name: address}
-}
-
-func typeOf(address string) string {
-	base := address
-	for depth, i := 0, len(base)-1; i >= 0; i-- { // a key may hold anything
-		switch base[i] {
-		case ']':
-			depth++
-		case '[':
-			if depth--; depth == 0 {
-				base = base[:i]
-			}
-		}
-		if depth == 0 && i < len(base) && base[i] != ']' {
-			break
-		}
-	}
-	parts := strings.Split(base, ".")
-	if len(parts) < 2 {
-		return base
-	}
-	return parts[len(parts)-2]
 }
 
 // loadState reads the state that a plan is to be made from: of the store, or of

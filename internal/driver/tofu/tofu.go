@@ -41,10 +41,12 @@ type Options struct {
 	// it can be had again, but for states that could not be saved yet.
 	Dir    string
 	States States
-	// Path are the directories in which the programs are looked for. Install gets
-	// OpenTofu where none of them has it; nil where it must be there.
-	Path    []string
-	Install func(ctx context.Context, dir string) (program string, err error)
+	// Path are the directories in which the programs are looked for. Where none of
+	// them has one, OpenTofu is downloaded, if Download says so.
+	Path     []string
+	Download bool
+	// Salt goes into the hashes that are shown of what may be secret.
+	Salt []byte
 	// Env is the environment of all runs, such as PATH and proxies: it must hold
 	// no credentials. CLIConfig is the programs' own configuration file, or empty.
 	Env       []string
@@ -305,11 +307,10 @@ func stateID(owner driver.Owner, workspace string) StateID {
 
 // program finds the program that a module wants.
 func (d *Driver) program(ctx context.Context, tool string) (string, error) {
-	path, err := run.Find(tool, d.o.Path)
-	if err == nil || d.o.Install == nil || tool == "terraform" || !errors.Is(err, run.ErrNotFound) {
-		return path, err
+	if !d.o.Download {
+		return run.Find(tool, d.o.Path)
 	}
-	return d.o.Install(ctx, filepath.Join(d.o.Dir, "tools"))
+	return run.FindOrDownload(ctx, tool, d.o.Path, run.Download{Dir: filepath.Join(d.o.Dir, "tools")})
 }
 
 // tempFolder is a folder with a short path, which is the same for the same

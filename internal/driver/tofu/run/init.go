@@ -14,13 +14,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/plumb-dev/plumb/internal/driver/tofu/guard"
 )
 
 // stamp says for what the folder has been initialised.
@@ -73,11 +73,16 @@ func (r *Runner) init(ctx context.Context, force bool) error {
 	if err := os.Remove(r.folder.stamp()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("init: %w", err)
 	}
-	if err := r.runInit(ctx, base != ""); err != nil {
+	if err := r.lockedInit(ctx, base != ""); err != nil {
 		return err
 	}
 	if err := r.checkBackend(); err != nil {
 		return err
+	}
+	if r.config.Check != nil {
+		if err := r.config.Check(); err != nil {
+			return err
+		}
 	}
 	if err := r.selectWorkspace(ctx); err != nil {
 		return err
@@ -173,7 +178,7 @@ func (r *Runner) writeBackendConfig() error {
 	file := hclwrite.NewEmptyFile()
 	for _, name := range slices.Sorted(maps.Keys(r.config.BackendConfig)) {
 		text := r.config.BackendConfig[name]
-		if _, diags := hclsyntax.ParseExpression([]byte(text), name, hcl.InitialPos); !hclsyntax.ValidIdentifier(name) || diags.HasErrors() {
+		if _, diags := guard.ParseExpression([]byte(text), name); !hclsyntax.ValidIdentifier(name) || diags.HasErrors() {
 			return configError("Invalid backend setting", fmt.Sprintf("the setting %q of the backend is not a name with an HCL expression", name))
 		}
 		file.Body().SetAttributeRaw(name, rawTokens(text))
@@ -242,14 +247,27 @@ func (r *Runner) keepLock() error {
 	return writeSecret(r.folder.keptLock(), b)
 }
 
-// runInit runs init: strictly by the module's own lock file if that suffices.
-// Where the module has none, a kept one gives way to what the module asks for.
-func (r *Runner) runInit(ctx context.Context, locked bool) error {
+// lockedInit runs init while nobody else writes to the cache of providers.
+func (r *Runner) lockedInit(ctx context.Context, locked bool) error {
 	unlock, err := lockCache(ctx, r.config.PluginCache)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	if shared := r.config.PluginCache; shared != "" {
+		if err := os.MkdirAll(cacheOf(shared), 0o700); err != nil { // the programs do not make it
+			return fmt.Errorf("make the cache of providers: %w", err)
+		}
+	}
+	if err := r.runInit(ctx, locked); err != nil {
+		return err
+	}
+	return detach(r.folder.data(), r.config.PluginCache)
+}
+
+// runInit runs init: strictly by the module's own lock file if that suffices.
+// Where the module has none, a kept one gives way to what the module asks for.
+func (r *Runner) runInit(ctx context.Context, locked bool) error {
 	if err := os.Remove(filepath.Join(r.folder.data(), "environment")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("init: %w", err)
 	}
@@ -265,7 +283,7 @@ func (r *Runner) runInit(ctx context.Context, locked bool) error {
 		}
 		return r.initOnce(ctx, args)
 	}
-	err = r.initOnce(ctx, args)
+	err := r.initOnce(ctx, args)
 	if err == nil || !says(err, "init -upgrade", "any of the checksums") {
 		return err
 	}
@@ -285,7 +303,7 @@ func (r *Runner) earlyVariables() []string {
 }
 
 func (r *Runner) initOnce(ctx context.Context, args []string) error {
-	e, err := r.execute(ctx, job{operation: "init", args: args})
+	e, err := r.execute(ctx, job{operation: "init", args: args, env: r.cacheEnv})
 	if err != nil {
 		return err
 	}
@@ -405,35 +423,4 @@ func hashFile(h hash.Hash, path string) {
 func hashOf(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
-}
-
-// lockCache lets one init at a time, of any process, write to a cache of
-// providers: the programs do not see to it themselves.
-func lockCache(ctx context.Context, cache string) (unlock func(), err error) {
-	if cache == "" {
-		return func() {}, nil
-	}
-	if err := os.MkdirAll(cache, 0o700); err != nil {
-		return nil, fmt.Errorf("make the cache of providers: %w", err)
-	}
-	file, err := os.OpenFile(filepath.Join(cache, ".plumb.lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock the cache of providers: %w", err)
-	}
-	for {
-		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { _ = file.Close() }, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			_ = file.Close()
-			return nil, fmt.Errorf("lock the cache of providers: %w", err)
-		}
-		select {
-		case <-ctx.Done():
-			_ = file.Close()
-			return nil, &Error{Kind: KindCancelled, Operation: "init", Cause: fmt.Errorf("wait for the cache of providers: %w", context.Cause(ctx))}
-		case <-time.After(glance):
-		}
-	}
 }

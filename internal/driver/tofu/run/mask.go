@@ -9,10 +9,10 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/hashicorp/hcl/v2"
-	"github.com/hashicorp/hcl/v2/hclsyntax"
 	tfjson "github.com/hashicorp/terraform-json"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/plumb-dev/plumb/internal/driver/tofu/guard"
 )
 
 // Masked is what stands in place of a secret.
@@ -163,7 +163,7 @@ func (m *Masker) addValue(v Value) {
 	if v.Form == Literal {
 		return
 	}
-	expr, diags := hclsyntax.ParseExpression([]byte(v.Text), "", hcl.InitialPos)
+	expr, diags := guard.ParseExpression([]byte(v.Text), "")
 	if diags.HasErrors() {
 		return
 	}

@@ -101,8 +101,9 @@ type Config struct {
 	Parallelism int
 	// LockTimeout is how long to wait for a state's lock that someone else holds.
 	LockTimeout time.Duration
-	// PluginCache is a directory of providers shared by folders; CLIConfig is a
-	// configuration file of the program. Both may be empty.
+	// PluginCache is a directory that this package keeps providers in, shared by
+	// folders and processes; CLIConfig is a configuration file of the program.
+	// Both may be empty.
 	PluginCache, CLIConfig string
 	// Display is put before the names of the module's files in what is said: the
 	// module's path in its repository.
@@ -114,6 +115,10 @@ type Config struct {
 	// whose paths the kernel limits to some 100 bytes. One below Folder.Path if
 	// empty.
 	Temp string
+	// Check is asked after each init, before anything else runs: to look at the
+	// modules that it has downloaded to Folder.Data (guard.CheckInstalled). It may
+	// be nil.
+	Check func() error `json:"-"`
 	// Grace is how long a cancelled program may take to finish its current
 	// resources before it is killed. 0 never kills it.
 	Grace time.Duration
@@ -182,11 +187,11 @@ func (r *Runner) Folder() Folder { return r.folder }
 // this package sets itself.
 func checkEnv(env []string) error {
 	for _, entry := range env {
-		name, _, ok := strings.Cut(entry, "=")
+		name, value, ok := strings.Cut(entry, "=")
 		if !ok || name == "" {
 			return errors.New("an entry of the environment is not KEY=value")
 		}
-		if why := refusedVariable(name); why != "" {
+		if why := refusedVariable(name, value); why != "" {
 			return &Error{Kind: KindConfig, Diagnostics: []Diagnostic{{
 				Severity: SeverityError, Summary: "Environment variable not allowed",
 				Detail: fmt.Sprintf("%s can't be set for a run: %s", name, why),
@@ -196,11 +201,14 @@ func checkEnv(env []string) error {
 	return nil
 }
 
-func refusedVariable(name string) string {
+func refusedVariable(name, value string) string {
 	switch name {
 	case "HOME", "TMPDIR", "TF_DATA_DIR", "TF_WORKSPACE", "TF_INPUT", "TF_IN_AUTOMATION", "CHECKPOINT_DISABLE", "TF_CLI_CONFIG_FILE", "TERRAFORM_CONFIG", "TF_PLUGIN_CACHE_DIR", runVariable:
 		return "Plumb sets it"
 	case "TF_REATTACH_PROVIDERS", "TF_FORK", "GODEBUG", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_ASKPASS", "SSH_ASKPASS", "GIT_EXTERNAL_DIFF", "BASH_ENV", "ENV":
+		return "it chooses what is executed"
+	}
+	if name == "TF_ENCRYPTION" && strings.Contains(value, "external") {
 		return "it chooses what is executed"
 	}
 	for prefix, why := range map[string]string{
@@ -221,11 +229,16 @@ func (r *Runner) environment(id string) []string {
 	env = append(env,
 		"TF_IN_AUTOMATION=1", "TF_INPUT=0", "CHECKPOINT_DISABLE=1",
 		"HOME="+r.folder.home(), "TMPDIR="+cmp.Or(r.config.Temp, r.folder.temp()), "TF_DATA_DIR="+r.folder.data(), runVariable+"="+id)
-	if r.config.PluginCache != "" {
-		env = append(env, "TF_PLUGIN_CACHE_DIR="+r.config.PluginCache)
-	}
 	if r.config.CLIConfig != "" {
 		env = append(env, "TF_CLI_CONFIG_FILE="+r.config.CLIConfig)
+	}
+	return env
+}
+
+// cacheEnv is for init alone (see store.go).
+func (r *Runner) cacheEnv(env []string) []string {
+	if r.config.PluginCache != "" {
+		return append(env, "TF_PLUGIN_CACHE_DIR="+cacheOf(r.config.PluginCache))
 	}
 	return env
 }

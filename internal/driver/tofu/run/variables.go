@@ -6,13 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/hashicorp/hcl/v2/hclparse"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/plumb-dev/plumb/internal/driver/tofu/guard"
 )
 
 // Value is a variable's value as it was written down.
@@ -65,19 +65,6 @@ func declarations(dir string) map[string]declaration {
 	return all
 }
 
-// configFile tells whether the programs read a file as configuration.
-func configFile(name string) bool {
-	if strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") || strings.HasPrefix(name, "#") {
-		return false
-	}
-	for _, suffix := range []string{".tf", ".tofu", ".tf.json", ".tofu.json"} {
-		if strings.HasSuffix(name, suffix) {
-			return true
-		}
-	}
-	return false
-}
-
 // parseDir parses the files of one module's directory, and leaves out those
 // that it can't.
 func parseDir(dir string) map[string]*hcl.File {
@@ -87,7 +74,7 @@ func parseDir(dir string) map[string]*hcl.File {
 		return files
 	}
 	for _, entry := range entries {
-		if entry.IsDir() || !configFile(entry.Name()) {
+		if entry.IsDir() || !guard.Configuration(entry.Name()) {
 			continue
 		}
 		if file := parseFile(filepath.Join(dir, entry.Name())); file != nil {
@@ -97,9 +84,6 @@ func parseDir(dir string) map[string]*hcl.File {
 	return files
 }
 
-// maxConfigFile bounds what is parsed of a module, which is hostile content.
-const maxConfigFile = 4 << 20
-
 func parseFile(path string) *hcl.File {
 	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Size() > maxConfigFile {
 		return nil
@@ -108,17 +92,15 @@ func parseFile(path string) *hcl.File {
 	if err != nil {
 		return nil
 	}
-	parser := hclparse.NewParser()
-	parse := parser.ParseHCL
-	if strings.HasSuffix(path, ".json") {
-		parse = parser.ParseJSON
-	}
-	file, _ := parse(src, filepath.Base(path))
+	file, _ := guard.Parse(src, filepath.Base(path)) // within bounds: the content is hostile
 	if file == nil || file.Body == nil {
 		return nil
 	}
 	return file
 }
+
+// maxConfigFile bounds what is read at all.
+const maxConfigFile = 4 << 20
 
 // writeVariables writes the variables to a file that only this user can read.
 func (r *Runner) writeVariables() error {
@@ -138,7 +120,7 @@ func (r *Runner) writeVariables() error {
 			out.Body().SetAttributeValue(name, cty.StringVal(v.Text))
 			continue
 		}
-		if _, diags := hclsyntax.ParseExpression([]byte(v.Text), name, hcl.InitialPos); diags.HasErrors() {
+		if _, diags := guard.ParseExpression([]byte(v.Text), name); diags.HasErrors() {
 			return configError("Invalid value of a variable", fmt.Sprintf("the value given for the variable %q is not an HCL expression: %s", name, r.masker.Mask(diags[0].Summary)))
 		}
 		out.Body().SetAttributeRaw(name, rawTokens(v.Text))
