@@ -17,10 +17,10 @@ build: ## build bin/plumb (the first time takes minutes: it holds Kubernetes)
 	@scripts/build $(BIN) $(GOFLAGS_BUILD)
 
 up: build ## start everything with the demo, until Ctrl-C
-	@$(BIN) up --demo
+	@scripts/with-tofu $(BIN) up --demo
 
 demo: build ## run the demo's scenario end to end, step by step
-	@$(BIN) demo
+	@scripts/with-tofu $(BIN) demo
 
 test: build ## run all tests, with the race detector
 	@scripts/test

@@ -157,7 +157,7 @@ func (d *scenario) web(ctx context.Context) (*appsv1.Deployment, error) {
 	return d.client.AppsV1().Deployments("shop").Get(ctx, "web", metav1.GetOptions{})
 }
 
-func (d *scenario) shop() string { return filepath.Join(demoDir(d.options.dataDir), "shop") }
+func (d *scenario) shop() string { return d.c.demo(d.options).Repository("shop") }
 
 func (d *scenario) commit(ctx context.Context) (string, error) {
 	path := filepath.Join(d.shop(), "apps", "plain", "deployment.yaml")

@@ -83,7 +83,11 @@ func (c commandline) startLocal(ctx context.Context, o upOptions, say func(strin
 	}
 	if o.demo {
 		say("adding the demo")
-		if err := addDemo(ctx, s.main.RESTConfig(), demoDir(o.dataDir)); err != nil {
+		content := c.demo(o)
+		if !content.Infrastructure {
+			say("the demo goes without infrastructure: neither tofu (OpenTofu) nor terraform is on the PATH")
+		}
+		if err := addDemo(ctx, s.main.RESTConfig(), content); err != nil {
 			return nil, err
 		}
 	}
@@ -169,15 +173,18 @@ func createNamespace(ctx context.Context, client kubernetes.Interface, name stri
 	return nil
 }
 
-func demoDir(dataDir string) string { return filepath.Join(dataDir, "demo") }
+// demo is what of the demo there can be on this machine.
+func (c commandline) demo(o upOptions) demo.Demo {
+	return demo.Demo{Dir: filepath.Join(o.dataDir, "demo"), Infrastructure: c.env.Tools.Found()}
+}
 
 // addDemo makes the demo's repositories and Applications, those that are not
 // there yet.
-func addDemo(ctx context.Context, config *rest.Config, dir string) error {
-	if err := demo.Prepare(ctx, dir); err != nil {
+func addDemo(ctx context.Context, config *rest.Config, content demo.Demo) error {
+	if err := content.Prepare(ctx); err != nil {
 		return err
 	}
-	applications, err := demo.Applications(dir)
+	applications, err := content.Applications()
 	if err != nil {
 		return err
 	}

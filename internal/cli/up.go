@@ -141,11 +141,15 @@ func (c commandline) welcome(s *local, o upOptions, took time.Duration) {
 	}
 	fmt.Fprintf(out, "\nIn another terminal:\n\n  %s\n  %s\n", p.cyan("export KUBECONFIG="+quote(s.main.Kubeconfig())), p.cyan("plumb get"))
 	if o.demo {
-		dir := demoDir(o.dataDir)
-		fmt.Fprintf(out, "\nThe demo's repositories are in %s. Try:\n\n", dir)
+		content := c.demo(o)
+		fmt.Fprintf(out, "\nThe demo's repositories are in %s. Try:\n\n", content.Dir)
 		fmt.Fprintf(out, "  kubectl -n shop delete deployment web      # comes back\n")
 		fmt.Fprintf(out, "  kubectl -n shop scale deployment web --replicas 7   # goes back\n")
-		fmt.Fprintf(out, "  cd %s && sed -i 's/replicas: .*/replicas: 3/' apps/plain/deployment.yaml && git commit -am 'web: three replicas'\n", quote(filepath.Join(dir, "shop")))
+		fmt.Fprintf(out, "  cd %s && sed -i 's/replicas: .*/replicas: 3/' apps/plain/deployment.yaml && git commit -am 'web: three replicas'\n", quote(content.Repository("shop")))
+		if content.Infrastructure {
+			fmt.Fprintf(out, "  rm %s   # comes back\n", quote(filepath.Join(content.Files(), "welcome.txt")))
+			fmt.Fprintf(out, "  cd %s && sed -i 's/default     = .*/default     = 3/' variables.tf && git commit -am 'a longer name'; kubectl -n storefront get configmap -w -o yaml\n", quote(content.Repository("infra")))
+		}
 	}
 	fmt.Fprintf(out, "\nCtrl-C stops everything; it is all there again after the next `plumb up`.\n")
 }

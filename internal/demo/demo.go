@@ -25,26 +25,47 @@ import (
 //go:embed all:content
 var content embed.FS
 
-//go:embed applications/*.yaml
+//go:embed applications/*.yaml infrastructure/*.yaml
 var applications embed.FS
 
-// Repositories are the names of the demo's repositories.
-func Repositories() []string { return []string{"shop", "charts", "values"} }
+// Demo says what of the demo there is to be.
+type Demo struct {
+	// Dir is the directory that holds all of it.
+	Dir string
+	// Infrastructure adds an OpenTofu module, and an Application that uses what it
+	// makes. It needs a tool that applies modules.
+	Infrastructure bool
+}
 
-// Prepare makes the repositories below a directory. What is there already is
-// left as it is: it is the user's.
-func Prepare(ctx context.Context, dir string) error {
+// Repositories are the names of the demo's repositories.
+func (d Demo) Repositories() []string {
+	names := []string{"shop", "charts", "values"}
+	if d.Infrastructure {
+		names = append(names, "infra")
+	}
+	return names
+}
+
+// Repository is the directory of one of the repositories.
+func (d Demo) Repository(name string) string { return filepath.Join(d.Dir, name) }
+
+// Files is the folder that the demo's infrastructure writes files to.
+func (d Demo) Files() string { return filepath.Join(d.Dir, "infra-files") }
+
+// Prepare makes the repositories. What is there already is left as it is: it is
+// the user's.
+func (d Demo) Prepare(ctx context.Context) error {
 	if _, err := exec.LookPath("git"); err != nil {
 		return errors.New("the demo needs the program git to make its repositories: install git, or start without --demo")
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // demo content is not secret
+	if err := os.MkdirAll(d.Dir, 0o755); err != nil { //nolint:gosec // demo content is not secret
 		return fmt.Errorf("create the directory of the demo: %w", err)
 	}
-	for _, name := range Repositories() {
-		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+	for _, name := range d.Repositories() {
+		if _, err := os.Stat(d.Repository(name)); err == nil {
 			continue
 		}
-		if err := prepare(ctx, dir, name); err != nil {
+		if err := prepare(ctx, d.Dir, name); err != nil {
 			return fmt.Errorf("make the demo's repository %s: %w", name, err)
 		}
 	}
@@ -101,35 +122,49 @@ func Git(ctx context.Context, repository string, args ...string) (string, error)
 	return strings.TrimSpace(out.String()), nil
 }
 
-// Applications gives the demo's Applications, whose repositories are below a
-// directory, in the order of their files.
-func Applications(dir string) ([]*unstructured.Unstructured, error) {
-	dir, err := filepath.Abs(dir)
+// Applications gives the demo's Applications, in the order of their files.
+func (d Demo) Applications() ([]*unstructured.Unstructured, error) {
+	dir, err := filepath.Abs(d.Dir)
 	if err != nil {
 		return nil, err
 	}
-	repo := func(name string) string {
-		return (&url.URL{Scheme: "file", Path: filepath.ToSlash(filepath.Join(dir, name))}).String()
+	functions := template.FuncMap{
+		"repo": func(name string) string {
+			return (&url.URL{Scheme: "file", Path: filepath.ToSlash(filepath.Join(dir, name))}).String()
+		},
+		"files": func() string { return Demo{Dir: dir}.Files() },
 	}
-	t, err := template.New("").Funcs(template.FuncMap{"repo": repo}).ParseFS(applications, "applications/*.yaml")
-	if err != nil {
-		return nil, fmt.Errorf("read the demo's applications: %w", err)
-	}
-	names, err := fs.Glob(applications, "applications/*.yaml")
-	if err != nil {
-		return nil, err
+	patterns := []string{"applications/*.yaml"}
+	if d.Infrastructure {
+		patterns = append(patterns, "infrastructure/*.yaml")
 	}
 	var objects []*unstructured.Unstructured
-	for _, name := range names {
-		var text bytes.Buffer
-		if err := t.ExecuteTemplate(&text, path.Base(name), nil); err != nil {
-			return nil, fmt.Errorf("read the demo's application %s: %w", name, err)
+	for _, pattern := range patterns {
+		names, err := fs.Glob(applications, pattern)
+		if err != nil {
+			return nil, err
 		}
-		object := &unstructured.Unstructured{}
-		if err := yaml.Unmarshal(text.Bytes(), &object.Object); err != nil {
-			return nil, fmt.Errorf("read the demo's application %s: %w", name, err)
+		for _, name := range names {
+			object, err := application(name, functions)
+			if err != nil {
+				return nil, fmt.Errorf("read the demo's application %s: %w", name, err)
+			}
+			objects = append(objects, object)
 		}
-		objects = append(objects, object)
 	}
 	return objects, nil
+}
+
+// application reads one of the files.
+func application(name string, functions template.FuncMap) (*unstructured.Unstructured, error) {
+	t, err := template.New("").Funcs(functions).ParseFS(applications, name)
+	if err != nil {
+		return nil, err
+	}
+	var text bytes.Buffer
+	if err := t.ExecuteTemplate(&text, path.Base(name), nil); err != nil {
+		return nil, err
+	}
+	object := &unstructured.Unstructured{}
+	return object, yaml.Unmarshal(text.Bytes(), &object.Object)
 }

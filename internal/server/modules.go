@@ -11,6 +11,7 @@ import (
 
 	"github.com/plumb-dev/plumb/internal/driver/tofu"
 	"github.com/plumb-dev/plumb/internal/driver/tofu/kubestate"
+	"github.com/plumb-dev/plumb/internal/driver/tofu/run"
 )
 
 // Tools says how OpenTofu and Terraform are run.
@@ -22,6 +23,12 @@ type Tools struct {
 	Env []string
 	// Config is their configuration file (TF_CLI_CONFIG_FILE), or empty.
 	Config string
+}
+
+// Found tells whether there is a program that runs modules.
+func (t Tools) Found() bool {
+	_, err := run.Find("", t.Path)
+	return err == nil
 }
 
 // modules makes the driver of modules.

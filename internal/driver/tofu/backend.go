@@ -15,6 +15,10 @@ import (
 	"github.com/plumb-dev/plumb/internal/render"
 )
 
+// overridePrefix begins the name of the file by which a run keeps the state where
+// Plumb wants it.
+const overridePrefix = "plumb_backend_override."
+
 // backend is where a module says that its state is.
 type backend struct {
 	// own is true where it says so at all.
@@ -29,7 +33,7 @@ func backendOf(dir string) (backend, error) {
 		return backend{}, fmt.Errorf("read the module: %w", err)
 	}
 	for _, e := range entries {
-		if e.IsDir() || !render.IsModuleFile(e.Name()) || strings.HasPrefix(e.Name(), "plumb_backend_override.") {
+		if e.IsDir() || !render.IsModuleFile(e.Name()) || strings.HasPrefix(e.Name(), overridePrefix) {
 			continue
 		}
 		text, err := os.ReadFile(filepath.Join(dir, e.Name()))

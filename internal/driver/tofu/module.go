@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -191,7 +192,7 @@ func (m *module) prepare(ctx context.Context, s *spec) error {
 	if s.backend, err = backendOf(m.path("module", filepath.FromSlash(s.Dir))); err != nil {
 		return err
 	}
-	refusals, err := guard.Check(os.DirFS(m.path("module")), s.Dir, s.guard())
+	refusals, err := guard.Check(declared{os.DirFS(m.path("module"))}, s.Dir, s.guard())
 	if err != nil {
 		return err
 	}
@@ -199,6 +200,14 @@ func (m *module) prepare(ctx context.Context, s *spec) error {
 		return &driver.RefusedError{Why: err.Error()}
 	}
 	return m.open(ctx, s)
+}
+
+// declared are the files of a module without the one that a run adds.
+type declared struct{ fs.FS }
+
+func (d declared) ReadDir(name string) ([]fs.DirEntry, error) {
+	entries, err := fs.ReadDir(d.FS, name)
+	return slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return strings.HasPrefix(e.Name(), overridePrefix) }), err
 }
 
 // guard is what the project allows the module to do.

@@ -37,9 +37,6 @@ func (r *Runner) Apply(ctx context.Context, p *Planned, progress func(Event)) er
 
 // applied tells how an apply went.
 func (r *Runner) applied(ctx context.Context, e *ended) error {
-	if rescued := r.rescue(); rescued != nil {
-		return rescued
-	}
 	err := r.verdict(ctx, "apply", e, 0)
 	if err == nil {
 		return r.forgetKilled()

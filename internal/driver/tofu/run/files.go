@@ -1,6 +1,7 @@
 package run
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +10,11 @@ import (
 // writeSecret writes a file that only this user can read, so that it is there
 // whole or not at all, even if the machine stops.
 func writeSecret(path string, content []byte) error {
+	if info, err := os.Lstat(path); err == nil && info.Mode() == 0o600 {
+		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, content) {
+			return nil
+		}
+	}
 	temp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600
 	if err != nil {
 		return fmt.Errorf("write %s: %w", filepath.Base(path), err)

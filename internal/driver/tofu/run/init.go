@@ -51,8 +51,13 @@ func (r *Runner) init(ctx context.Context, force bool) error {
 	if rec, running := Running(r.folder); running {
 		return &Error{Kind: KindBusy, Operation: "init", Cause: fmt.Errorf("%s (process %d) is still under way", rec.Operation, rec.PID)}
 	}
-	if err := r.rescue(); err != nil {
+	if err := r.remember(); err != nil {
 		return err
+	}
+	// What a run has left is safe: this one would be the repository's, and is
+	// nothing to recover.
+	if err := os.Remove(filepath.Join(r.folder.Module, erroredState)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("init: %w", err)
 	}
 	version, err := r.programVersion(ctx)
 	if err != nil {

@@ -113,13 +113,16 @@ func (r *Runner) follow(ctx context.Context, rec Record, progress func(Event), d
 				return nil, ErrDetached
 			}
 			cancel, e.interrupted = nil, true
-			_ = syscall.Kill(rec.PID, syscall.SIGINT)
+			if rec.alive() {
+				_ = syscall.Kill(rec.PID, syscall.SIGINT)
+			}
 			if r.config.Grace > 0 {
 				kill = time.After(r.config.Grace)
 			}
 		case <-kill:
-			kill = nil
-			_ = syscall.Kill(-rec.PID, syscall.SIGKILL)
+			if kill = nil; rec.alive() {
+				_ = syscall.Kill(-rec.PID, syscall.SIGKILL)
+			}
 		case <-ticker.C:
 			over = done == nil && !rec.alive()
 		}
@@ -129,14 +132,22 @@ func (r *Runner) follow(ctx context.Context, rec Record, progress func(Event), d
 	}
 	tail.flush()
 	e.out.finish(readSome(r.folder.stderr(rec.ID)))
-	rec.Ended, rec.Killed = time.Now().UTC(), e.code == -1 && (e.ours || !e.out.concluded())
-	rec.Read = done != nil
-	if rec.Killed { // its providers outlive a killed program
-		_ = syscall.Kill(-rec.PID, syscall.SIGKILL)
-		err := r.keepKilled(rec)
-		return e, errors.Join(err, r.folder.writeRecord(rec))
+	return e, r.over(rec, e.code == -1 && (e.ours || !e.out.concluded()), done != nil)
+}
+
+// over notes the end of a run, once what it has left is safe.
+func (r *Runner) over(rec Record, killed, read bool) error {
+	if err := r.rescue(); err != nil {
+		return err
 	}
-	return e, r.folder.writeRecord(rec)
+	rec.Ended, rec.Killed, rec.Read = time.Now().UTC(), killed, read
+	if killed {
+		killProcesses(rec.ID) // providers outlive a program that was killed
+		if err := r.keepKilled(rec); err != nil {
+			return err
+		}
+	}
+	return r.folder.writeRecord(rec)
 }
 
 func exitCode(err error) int {
@@ -163,11 +174,7 @@ func (r *Runner) remember() error {
 	if err := tail.read(); err != nil {
 		return fmt.Errorf("read the output of %s: %w", rec.Operation, err)
 	}
-	rec.Ended, rec.Killed = time.Now().UTC(), !out.concluded()
-	if rec.Killed {
-		err = r.keepKilled(*rec)
-	}
-	return errors.Join(err, r.folder.writeRecord(*rec))
+	return r.over(*rec, !out.concluded(), false)
 }
 
 // tidy removes the output of runs but the last.

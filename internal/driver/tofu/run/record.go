@@ -119,18 +119,36 @@ func bootID() string {
 
 // findProcess looks for the leading process of a run by its environment.
 func findProcess(id string) int {
+	for range 2 {
+		for _, pid := range processes(id) {
+			if group, err := syscall.Getpgid(pid); err == nil && group == pid { // not a provider
+				return pid
+			}
+		}
+		time.Sleep(glance) // it may be about to begin
+	}
+	return 0
+}
+
+// killProcesses kills what is left of a run.
+func killProcesses(id string) {
+	for _, pid := range processes(id) {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+// processes lists those that bear the id of a run in their environment.
+func processes(id string) []int {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
-		return 0
+		return nil
 	}
+	var all []int
 	want := []byte(runVariable + "=" + id)
 	for _, entry := range entries {
 		pid, err := strconv.Atoi(entry.Name())
 		if err != nil {
 			continue
-		}
-		if group, err := syscall.Getpgid(pid); err != nil || group != pid {
-			continue // a provider
 		}
 		env, err := os.ReadFile(filepath.Join("/proc", entry.Name(), "environ"))
 		if err != nil {
@@ -138,9 +156,10 @@ func findProcess(id string) int {
 		}
 		for variable := range bytes.SplitSeq(env, []byte{0}) {
 			if bytes.Equal(variable, want) {
-				return pid
+				all = append(all, pid)
+				break
 			}
 		}
 	}
-	return 0
+	return all
 }

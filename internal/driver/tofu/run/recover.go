@@ -16,6 +16,9 @@ import (
 
 // rescue copies an errored.tfstate that a run has left in the module's
 // directory to where the caller does not write, and only then removes it there.
+// It is called when a run has ended and before that is noted, so that none is
+// lost, and at no other time, so that one that is in the repository is not
+// taken for a run's.
 func (r *Runner) rescue() error {
 	path := filepath.Join(r.folder.Module, erroredState)
 	b, err := os.ReadFile(path)
@@ -24,9 +27,6 @@ func (r *Runner) rescue() error {
 	}
 	if err != nil {
 		return fmt.Errorf("save %s: %w", erroredState, err)
-	}
-	if _, running := Running(r.folder); running {
-		return nil // it may not be whole
 	}
 	name := time.Now().UTC().Format("20060102T150405.000000000") + ".tfstate"
 	if err := writeSecret(filepath.Join(r.folder.errored(), name), b); err != nil {

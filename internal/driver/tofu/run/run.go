@@ -31,8 +31,9 @@ import (
 // Folder is where one module is worked on. One Runner at a time uses it.
 type Folder struct {
 	// Path is the folder that this package keeps: provider data, plans, state,
-	// the record of the last run, its output. Nobody else writes below it, other
-	// than to State and, if Module lies in it, to Module.
+	// the record of the last run, its output as it was said, secrets and all.
+	// Nobody else writes below it, other than to State and, if Module lies in it,
+	// to Module.
 	Path string
 	// Module is the directory to run in, which the caller fills with the files
 	// of the module, and may fill again between runs (not while one is under
@@ -133,8 +134,6 @@ type Runner struct {
 
 	mu      sync.Mutex
 	version string
-	// ready is what init was last done for, in this process.
-	ready string
 }
 
 // Open makes the folder ready and brings an errored.tfstate in the module's
@@ -157,7 +156,10 @@ func Open(folder Folder, config Config) (*Runner, error) {
 			return nil, fmt.Errorf("make the working folder: %w", err)
 		}
 	}
-	return r, r.rescue()
+	if rec, running := Running(folder); rec != nil && !running {
+		return r, r.rescue() // nobody has seen that run end
+	}
+	return r, nil
 }
 
 func absolute(folder Folder, config Config) error {

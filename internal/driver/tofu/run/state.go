@@ -182,7 +182,7 @@ func (r *Runner) changeOnce(ctx context.Context, operation string, args []string
 	if err != nil {
 		return err
 	}
-	return errors.Join(r.verdict(ctx, operation, e, 0), r.rescue())
+	return r.verdict(ctx, operation, e, 0)
 }
 
 // operand refuses what the program would take for an option.

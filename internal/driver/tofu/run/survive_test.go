@@ -337,6 +337,44 @@ func TestRecover(t *testing.T) {
 	}
 }
 
+// TestForeignState leaves alone a state that the repository brings along.
+func TestForeignState(t *testing.T) {
+	b := newBench(t, map[string]string{"main.tf": "resource \"random_pet\" \"it\" {}\n"})
+	b.write("errored.tfstate", `{"version":4,"terraform_version":"1.12.6","serial":7,"lineage":"0-1","outputs":{},"resources":[]}`)
+	r := b.open()
+	b.apply(r, b.plan(r, run.PlanOptions{}), nil)
+	if p := b.plan(r, run.PlanOptions{}); p.Lineage == "0-1" || p.Serial >= 7 {
+		t.Errorf("the state is the repository's: %q, %d", p.Lineage, p.Serial)
+	}
+}
+
+// TestCrash tells of a provider that dies, and leaves no process behind.
+func TestCrash(t *testing.T) {
+	b := newBench(t, map[string]string{"main.tf": slow})
+	r := b.open()
+	p := b.plan(r, run.PlanOptions{})
+	if err := b.cloud.Inject(fakecloud.Fault{Op: "create", Kind: "bucket", Action: fakecloud.Crash}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Apply(t.Context(), p, nil); run.KindOf(err) != run.KindProviderCrash {
+		t.Errorf("apply: %v, kind %q", err, run.KindOf(err))
+	}
+	b.apply(r, b.plan(r, run.PlanOptions{}), nil)
+	complete(b, r)
+}
+
+// TestStateTooNew reads a state of a program that does not exist yet.
+func TestStateTooNew(t *testing.T) {
+	b := newBench(t, map[string]string{"main.tf": "resource \"random_pet\" \"it\" {}\n"})
+	r := b.open()
+	if err := os.WriteFile(b.folder.State(""), []byte(`{"version":5,"terraform_version":"99.0.0","serial":1,"lineage":"x","outputs":{},"resources":[]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Plan(t.Context(), run.PlanOptions{}); run.KindOf(err) != run.KindStateTooNew {
+		t.Errorf("plan: %v, kind %q", err, run.KindOf(err))
+	}
+}
+
 // TestWorkspace keeps the state of a workspace apart.
 func TestWorkspace(t *testing.T) {
 	b := newBench(t, map[string]string{"main.tf": "resource \"random_pet\" \"it\" {}\noutput \"workspace\" {\n  value = terraform.workspace\n}\n"})
