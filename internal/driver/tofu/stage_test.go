@@ -11,12 +11,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/driver"
 	"github.com/plumb-dev/plumb/internal/driver/tofu"
+	"github.com/plumb-dev/plumb/internal/driver/tofu/run"
 	"github.com/plumb-dev/plumb/internal/plan"
 	"github.com/plumb-dev/plumb/test/fakecloud"
 )
@@ -274,4 +276,25 @@ func vpc(name, cidr, tag string) string {
 // subnet depends on a vpc.
 func subnet(name, of string) string {
 	return fmt.Sprintf("resource \"cloud_subnet\" %q {\n  vpc_id = cloud_vpc.%s.id\n  cidr_block = \"10.0.1.0/24\"\n  tags = { Name = %q }\n}\n", name, of, name)
+}
+
+// program is the process that works in the only folder.
+func (s *stage) program() int {
+	s.t.Helper()
+	dirs, err := filepath.Glob(filepath.Join(s.dir, "apps", "*", "run"))
+	if err != nil || len(dirs) != 1 {
+		s.t.Fatalf("folders: %v, %v", dirs, err)
+	}
+	rec, alive := run.Running(run.Folder{Path: dirs[0]})
+	if !alive {
+		s.t.Fatal("no program is running")
+	}
+	return rec.PID
+}
+
+func signal(t *testing.T, pid int, sig syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(pid, sig); err != nil {
+		t.Fatal(err)
+	}
 }
