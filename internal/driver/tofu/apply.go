@@ -353,6 +353,8 @@ func (r *running) keep(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return err // the lock stays until the state is saved
+		case <-r.m.d.life.Done():
+			return err
 		case <-time.After(pause):
 		}
 	}
