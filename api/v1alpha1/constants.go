@@ -120,7 +120,10 @@ const (
 	SecretTypeCluster         = "cluster"
 	SecretTypeRepositoryWrite = "repository-write"
 	SecretTypeRepoCredsWrite  = "repo-write-creds" //nolint:gosec // the value of a label
-	SecretTypeSCMCreds        = "scm-creds"        //nolint:gosec // the value of a label
+	// SecretTypeDecryption marks Secrets with what opens a project's secrets; only
+	// with Plumb's own label.
+	SecretTypeDecryption = "decryption"
+	SecretTypeSCMCreds   = "scm-creds" //nolint:gosec // the value of a label
 
 	// LabelProject names the project whose Applications may use a Secret.
 	LabelProject = PlumbPrefix + "project"

@@ -79,6 +79,7 @@ var layers = []struct {
 	{"internal/source/memtree", []string{"internal/source"}, "what sources share knows only their contract"},
 	{"internal/source/registry", []string{"internal/source"}, "what sources share knows only their contract"},
 	{"internal/source/...", []string{"internal/source", "internal/source/archive", "internal/source/memo", "internal/source/memtree", "internal/source/registry"}, "one source never knows another, nor the engine"},
+	{"internal/render/secrets", []string{"internal/render"}, "it knows files and texts; whose keys it uses others say"},
 	{"internal/render/...", append([]string{"api/v1alpha1", "internal/source", "internal/render"}, core...), "one renderer never knows another, nor the engine"},
 	{"internal/driver/kube/assess", core, "health is a function of an object"},
 	{"internal/driver/kube", append([]string{"internal/driver/kube/assess"}, contracts...), "a driver never knows another, nor the engine"},
@@ -112,6 +113,7 @@ var layers = []struct {
 		"internal/localkube", "internal/demo", "internal/server", "internal/controller",
 	}, contracts...), "a client: it starts the composition root, and uses renderers and health checks offline; it never drives a destination itself"},
 	{"cmd/plumb", []string{"internal/cli", "internal/localkube/components"}, "the one program that holds everything"},
+	{"bench/tofu", []string{"internal/driver/tofu/probe/..."}, "it measures the probe itself, beside bare tools"},
 	{"bench/...", []string{"api/v1alpha1", "internal/localkube", "bench/..."}, "a benchmark looks from outside"},
 	{"test/...", []string{"api/v1alpha1", "internal/localkube/...", "bench/harness", "test/..."}, "end-to-end tests look from outside"},
 }
@@ -186,6 +188,14 @@ var fences = []struct {
 		[]string{"sigs.k8s.io/kustomize/..."},
 		[]string{"internal/render/kustomize", "internal/render"},
 		"Kustomize is one renderer among others",
+	},
+	{
+		[]string{
+			"github.com/getsops/sops/v3/...", "github.com/helmfile/vals/...", "filippo.io/age/...", "github.com/ProtonMail/go-crypto/...",
+			"github.com/aws/...", "github.com/Azure/...", "cloud.google.com/...", "golang.org/x/oauth2/...", "github.com/hashicorp/vault/...",
+		},
+		[]string{"internal/render/secrets"},
+		"keys and credentials of projects are used in one place, where nothing is taken from the environment",
 	},
 	{
 		[]string{"github.com/spf13/cobra/..."},

@@ -48,7 +48,8 @@ there: plain manifests, a kustomization, a Helm chart or Jsonnet. That needs no
 control plane, and Secrets are printed as they are.
 
 For an Application, it renders what Git has, with your own rights. Values of
-Secrets are masked unless --show-secrets is given.`,
+Secrets, and what was decrypted or looked up for other objects, are masked unless
+--show-secrets is given.`,
 		Example: `  plumb render ./apps/web
   plumb render ./charts/web --values values-prod.yaml --set replicas=3
   plumb render web --revision feature/blue`,
@@ -88,7 +89,7 @@ Secrets are masked unless --show-secrets is given.`,
 
 func (f *renderFlags) bind(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.BoolVar(&f.showSecrets, "show-secrets", false, "print the values of an Application's Secrets")
+	flags.BoolVar(&f.showSecrets, "show-secrets", false, "print the values of an Application's Secrets, and what else is masked")
 	flags.StringVar(&f.name, "app-name", "", "the name of the Application for a DIR (default: the directory's)")
 	flags.StringVar(&f.namespace, "app-namespace", "default", "the namespace of the destination for a DIR")
 	flags.StringVar(&f.project, "app-project", v1alpha1.DefaultProject, "the project for a DIR")
@@ -215,6 +216,7 @@ func (c commandline) printBundle(bundle render.Bundle, o *output, mask bool) err
 		}
 		if mask {
 			objects[i] = maskSecret(objects[i])
+			bundle.Secrets.MaskObjects(nil, objects[i])
 		}
 	}
 	if o.format == "json" {

@@ -80,6 +80,7 @@ type Controller struct {
 	secrets  []*mirror.Mirror[*corev1.Secret]
 	settings []*mirror.Mirror[*corev1.ConfigMap]
 	repos    *repositories
+	keys     keySecrets
 	// warnings are sent at once; the routine news when there is time.
 	warnings, routine *recorder
 	compiled          *compiledProjects
@@ -120,7 +121,7 @@ func New(o Options) (*Controller, error) {
 	}
 	c := &Controller{
 		log: o.Log, lenient: o.Lenient, clusters: o.Clusters, renewed: o.CredentialsChanged, settled: o.SettingsChanged,
-		groups: map[string]*group{}, repos: newRepositories(), compiled: newCompiledProjects(),
+		groups: map[string]*group{}, repos: newRepositories(), keys: keySecrets{secrets: map[string]keySecret{}}, compiled: newCompiledProjects(),
 	}
 	namespaces := []string{SystemNamespace}
 	if err := c.addGroup(o, v1alpha1.GroupVersion, SystemNamespace, true); err != nil {
@@ -166,7 +167,7 @@ func (c *Controller) addGroup(o Options, gv schema.GroupVersion, projects string
 	return nil
 }
 
-// addSecrets mirrors the repository Secrets of the control-plane namespaces.
+// addSecrets mirrors the repository Secrets, and those with keys, of the control-plane namespaces.
 // Secrets elsewhere are not read: whoever may write one in a namespace of his
 // own must not be able to give others' repositories new credentials.
 func (c *Controller) addSecrets(o Options, namespaces []string) error {
@@ -186,6 +187,11 @@ func (c *Controller) addSecrets(o Options, namespaces []string) error {
 				Log:           c.log, Changed: c.secretChanged,
 			}))
 		}
+		c.secrets = append(c.secrets, mirror.New(mirror.Options[*corev1.Secret]{
+			Client: client, Resource: "secrets", Namespace: ns, Example: &corev1.Secret{},
+			LabelSelector: v1alpha1.PlumbLabelSecretType + "=" + v1alpha1.SecretTypeDecryption,
+			Log:           c.log, Changed: c.keySecretChanged,
+		}))
 		c.settings = append(c.settings, mirror.New(mirror.Options[*corev1.ConfigMap]{
 			Client: client, Resource: "configmaps", Namespace: ns, Example: &corev1.ConfigMap{},
 			LabelSelector: settingsLabel + "=" + settingsPart,

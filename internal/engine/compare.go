@@ -124,7 +124,7 @@ func (p *pass) look(ctx context.Context) {
 
 // wish finds out what is desired.
 func (p *pass) wish(ctx context.Context, caps driver.Capabilities) {
-	r := request{app: p.app, key: p.key, fence: p.fence, caps: caps, namespace: p.target.Namespace}
+	r := request{app: p.app, key: p.key, fence: p.fence, caps: caps, namespace: p.target.Namespace, fresh: p.fresh}
 	if op := p.st.running; op != nil && !op.automated {
 		r.revisions = op.revisions
 	} else if req := p.app.Operation; req != nil && req.Sync != nil && p.st.running == nil {
@@ -133,6 +133,9 @@ func (p *pass) wish(ctx context.Context, caps driver.Capabilities) {
 	want, err := p.wanted(ctx, r)
 	if err == nil {
 		p.st.desired = want
+		if until := want.bundle.Expires; !until.IsZero() {
+			p.e.queue.addAfter(p.key, until.Sub(p.e.Clock.Now()))
+		}
 		return
 	}
 	var pending pendingInput

@@ -19,6 +19,9 @@ type desired struct {
 	// hash identifies what a sync would make true, and how.
 	hash   string
 	bundle render.Bundle
+	// secrets that the bundle itself holds; bundle.Secrets has those of the one
+	// before, too.
+	secrets render.Texts
 	// revisions of the sources, in their order; sourceTypes likewise.
 	revisions   []string
 	sourceTypes []string
@@ -36,6 +39,7 @@ type inputs struct {
 	revisions string
 	caps      string
 	values    string
+	keys      string
 }
 
 // request to make a bundle.
@@ -52,6 +56,8 @@ type request struct {
 	inputs map[string]render.Value
 	// target namespace
 	namespace string
+	// fresh asks for references to be looked up now.
+	fresh bool
 }
 
 // resolved is a source with all that is needed to fetch it.
@@ -132,11 +138,15 @@ func (e *Engine) want(ctx context.Context, r request, before *desired) (*desired
 		return nil, err
 	}
 	in := inputs{spec: specHash(r.app, r.namespace), revisions: fmt.Sprint(revisions), caps: capsHash(r.caps), values: given.hash(r.inputs)}
-	if before != nil && before.inputs == in && r.local == nil {
+	keys := e.keysOf(r.app)
+	if keys != nil {
+		in.keys = keys.Fingerprint()
+	}
+	if before != nil && before.inputs == in && r.local == nil && !e.lapsed(before, r) {
 		before.stale = stale
 		return before, nil
 	}
-	bundle, types, err := e.render(ctx, r, sources)
+	bundle, types, err := e.render(ctx, r, sources, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -153,6 +163,13 @@ func (e *Engine) want(ctx context.Context, r request, before *desired) (*desired
 		// Nothing of it has changed by the new commit: keep the revision that it
 		// was made from, so that a commit elsewhere costs this Application nothing.
 		d.revisions, d.bundle = before.revisions, before.bundle
+		d.bundle.Expires = bundle.Expires
+	}
+	d.secrets = bundle.Secrets
+	if before != nil {
+		// What was secret until now may still be live, and be shown as what was
+		// before a change.
+		d.bundle.Secrets = d.secrets.With(before.secrets)
 	}
 	return d, nil
 }
@@ -167,7 +184,20 @@ func tofuOptions(app *v1alpha1.Application) *v1alpha1.ApplicationSourceTofu {
 	return nil
 }
 
-func (e *Engine) render(ctx context.Context, r request, sources []resolved) (render.Bundle, []string, error) {
+func (e *Engine) keysOf(app *v1alpha1.Application) render.Keys {
+	if e.Secrets == nil {
+		return nil
+	}
+	return e.Secrets.Keys(app.Spec.GetProject())
+}
+
+// lapsed tells whether references must be looked up again.
+func (e *Engine) lapsed(d *desired, r request) bool {
+	until := d.bundle.Expires
+	return !until.IsZero() && (r.fresh || !e.Clock.Now().Before(until))
+}
+
+func (e *Engine) render(ctx context.Context, r request, sources []resolved, keys render.Keys) (render.Bundle, []string, error) {
 	trees := make([]render.Input, len(sources))
 	refs := map[string]render.Input{}
 	for i, s := range sources {
@@ -194,6 +224,7 @@ func (e *Engine) render(ctx context.Context, r request, sources []resolved) (ren
 			AppName: r.app.Name, Namespace: r.namespace, Project: r.app.Spec.GetProject(),
 			Input: in, Refs: refs, KubeVersion: r.caps.KubeVersion, APIVersions: r.caps.APIVersions,
 			Charts: others, Remotes: others, Inputs: r.inputs,
+			Keys: keys, At: e.Clock.Now(), Fresh: r.fresh,
 		})
 		if err != nil {
 			return render.Bundle{}, nil, err

@@ -22,13 +22,14 @@ type Observer interface {
 	Forgot(key Key)
 }
 
-// Options of an Engine. All but Intents, Values, Clock, Workers, Log and Observer are
+// Options of an Engine. All but Secrets, Intents, Values, Clock, Workers, Log and Observer are
 // needed.
 type Options struct {
 	Applications Applications
 	Projects     Projects
 	Destinations Destinations
 	Credentials  Credentials
+	Secrets      Secrets
 	Events       Events
 	Intents      Intents
 	// Values may be nil: then nothing is read from Secrets and ConfigMaps.

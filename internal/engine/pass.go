@@ -130,8 +130,9 @@ func (p *pass) hear() {
 				from.Refresh(s.RepoURL)
 			}
 		}
+		p.fresh = true
 		if kind == string(v1alpha1.RefreshTypeHard) {
-			p.st.desired, p.fresh = nil, true
+			p.st.desired = nil
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/driver"
 	"github.com/plumb-dev/plumb/internal/plan"
+	"github.com/plumb-dev/plumb/internal/render"
 	"github.com/plumb-dev/plumb/internal/source"
 )
 
@@ -115,6 +116,12 @@ type Values interface {
 	Get(ctx context.Context, key Key, project string, secret bool, name string) (map[string][]byte, error)
 	// Publish makes a Secret of the Application's namespace hold the given content.
 	Publish(ctx context.Context, app *v1alpha1.Application, key Key, name string, data map[string][]byte) error
+}
+
+// Secrets finds the keys of projects. What it gives for a project may change at
+// any time; the Applications of the project are then enqueued.
+type Secrets interface {
+	Keys(project string) render.Keys
 }
 
 // Event is something that happened to an Application.

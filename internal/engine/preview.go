@@ -46,6 +46,19 @@ func (e *Engine) Preview(ctx context.Context, app *v1alpha1.Application, key Key
 	return Preview{Bundle: want.bundle, Comparison: c, Revisions: want.revisions}, err
 }
 
+// Desired gives what an Application's destination would be compared with now.
+func (e *Engine) Desired(ctx context.Context, app *v1alpha1.Application, key Key) (driver.Desired, error) {
+	t, fence, cluster, err := e.target(app, key)
+	if err != nil {
+		return driver.Desired{}, err
+	}
+	want, err := e.previewBundle(ctx, app, key, t, fence, PreviewOptions{})
+	if err != nil {
+		return driver.Desired{}, err
+	}
+	return desiredOf(app, t, fence, cluster, want.bundle, heldFromStatus(app.Status.Inventory)), nil
+}
+
 // Render gives what an Application's sources mean now, without looking at
 // anything live but the destination's capabilities.
 func (e *Engine) Render(ctx context.Context, app *v1alpha1.Application, key Key, o PreviewOptions) (render.Bundle, error) {

@@ -322,6 +322,10 @@ func Merge(bundles ...Bundle) Bundle {
 			out.SourceType = b.SourceType
 		}
 		out.Warnings = append(out.Warnings, b.Warnings...)
+		out.Secrets = out.Secrets.With(b.Secrets)
+		if !b.Expires.IsZero() && (out.Expires.IsZero() || b.Expires.Before(out.Expires)) {
+			out.Expires = b.Expires
+		}
 		for _, image := range b.Images {
 			images[image] = true
 		}

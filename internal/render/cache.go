@@ -101,6 +101,9 @@ func (c *Cache) lookup(key string, req *Request) (Bundle, bool) {
 	candidates := append([]*entry(nil), c.entries[key]...)
 	c.mu.Unlock()
 	for _, e := range candidates {
+		if expired(e.bundle, req) {
+			continue
+		}
 		if (e.revision != "" && e.revision != req.Input.Tree.Revision()) || (e.destination != "" && e.destination != destinationOf(req)) {
 			continue
 		}
@@ -121,6 +124,11 @@ func (c *Cache) lookup(key string, req *Request) (Bundle, bool) {
 		return e.bundle, true
 	}
 	return Bundle{}, false
+}
+
+// expired tells whether references in a bundle must be looked up again.
+func expired(b Bundle, req *Request) bool {
+	return !b.Expires.IsZero() && (req.Fresh || !req.At.Before(b.Expires))
 }
 
 // Render gives the bundle, rendered by with if it is not known. The second
@@ -165,6 +173,9 @@ func (c *Cache) fly(ctx context.Context, key string, req Request, with Renderer)
 		content = treesOf(&req)
 	}
 	name := key + "\n" + content + "\n" + destinationOf(&req)
+	if req.Fresh {
+		name += "\nfresh"
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if f, ok := c.flights[name]; ok {
@@ -311,6 +322,9 @@ func sizeOf(e *entry) int64 {
 			n += int64(len(name)+len(text)) + 100
 		}
 	}
+	for _, t := range e.bundle.Secrets {
+		n += int64(len(t)) + 16
+	}
 	for l, v := range e.trace.looks {
 		n += int64(len(l.path)+len(v)) + 100
 	}
@@ -340,14 +354,22 @@ func keyOf(req *Request) (string, error) {
 		Limits                             Limits
 		Charts, Remotes                    bool
 		Inputs                             map[string]string
+		Keys                               string
 	}{
 		req.AppName, req.Namespace, req.Project, p, req.Input.Tree.ID(p),
-		req.Input.Source, refs, req.Limits.OrDefault(), req.Charts != nil, req.Remotes != nil, inputs,
+		req.Input.Source, refs, req.Limits.OrDefault(), req.Charts != nil, req.Remotes != nil, inputs, keysOf(req),
 	})
 	if err != nil {
 		return "", fmt.Errorf("hash parameters: %w", err)
 	}
 	return hashText(string(text)), nil
+}
+
+func keysOf(req *Request) string {
+	if req.Keys == nil {
+		return ""
+	}
+	return req.Keys.Fingerprint()
 }
 
 func hashText(s string) string {

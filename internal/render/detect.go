@@ -174,6 +174,15 @@ type Tools struct {
 
 // Render finds the tool by the source's options and files, and renders.
 func (t Tools) Render(ctx context.Context, req Request) (Bundle, error) {
+	req, opened := Open(ctx, req)
+	b, err := t.render(ctx, req)
+	if err != nil {
+		return Bundle{}, opened.Mask(err)
+	}
+	return opened.Seal(b)
+}
+
+func (t Tools) render(ctx context.Context, req Request) (Bundle, error) {
 	req.Limits = req.Limits.OrDefault()
 	req.Input.Path = Clean(req.Input.Path)
 	tree, dir := req.Input.Tree, req.Input.Path

@@ -7,6 +7,7 @@ package render
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/plan"
@@ -40,6 +41,12 @@ type Bundle struct {
 	Warnings []string
 	// Module is set for the driver of modules, in place of objects.
 	Module *Module
+	// Secrets are the texts that were decrypted or looked up. Wherever something
+	// of the bundle is shown they are masked, in whatever object they ended up.
+	Secrets Texts
+	// Expires is when the references in the bundle are to be looked up again;
+	// zero where there are none.
+	Expires time.Time
 }
 
 // Module is an OpenTofu or Terraform module, with all of the repository that it
@@ -120,6 +127,15 @@ type Request struct {
 	// Remotes fetches what a kustomization or a chart's values name by a URL.
 	// Nil means that such references are refused.
 	Remotes RemoteFetcher
+	// Keys are those of the Application's project. Nil means that nothing is
+	// decrypted or looked up.
+	Keys Keys
+	// At is when it is, for how long looked up references hold.
+	At time.Time
+	// Fresh asks for references to be looked up now, whatever is known of them.
+	Fresh bool
+
+	opened *Opened
 }
 
 // RemoteFetcher gets content that a repository refers to by URL. It decides

@@ -151,6 +151,7 @@ func (s *Server) connect(installed controller.Installed, mark mark) (*parts, err
 	p.engine = engine.New(engine.Options{
 		Applications: p.controller, Projects: p.controller, Destinations: p.fleet,
 		Credentials: p.controller, Events: p.controller, Sources: p.sources,
+		Secrets:  newKeyring(p.controller.KeySecrets),
 		Renderer: s.rendered.Over(s.metrics.renderer(renderer())),
 		Drivers:  map[string]driver.Driver{render.KubeDriver: p.driver, render.TofuDriver: p.modules},
 		Workers:  s.Workers, Log: s.Log, Observer: s.metrics,

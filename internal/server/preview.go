@@ -11,7 +11,9 @@ import (
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 
+	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/controller"
+	"github.com/plumb-dev/plumb/internal/driver/tofu"
 	"github.com/plumb-dev/plumb/internal/engine"
 	"github.com/plumb-dev/plumb/internal/render"
 )
@@ -62,6 +64,26 @@ func NewPreviewer(ctx context.Context, config *rest.Config, dataDir string, tool
 		return nil, nil, err
 	}
 	return p.engine, end, nil
+}
+
+// NewStates gives what works on the states of modules, with the rights of the given
+// configuration. What it gives last must be called at the end.
+func NewStates(ctx context.Context, config *rest.Config, dataDir string, tools Tools, log *slog.Logger) (func(context.Context, *v1alpha1.Application, engine.Key) (*tofu.State, error), func(), error) {
+	e, end, err := NewPreviewer(ctx, config, dataDir, tools, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	return func(ctx context.Context, app *v1alpha1.Application, key engine.Key) (*tofu.State, error) {
+		want, err := e.Desired(ctx, app, key)
+		if err != nil {
+			return nil, err
+		}
+		d, ok := e.Drivers[want.Bundle.Driver].(*tofu.Driver)
+		if !ok {
+			return nil, fmt.Errorf("%s is no module: it has no state", key)
+		}
+		return d.State(want)
+	}, end, nil
 }
 
 // nowhere takes what nobody works on.

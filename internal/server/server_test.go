@@ -52,7 +52,7 @@ type running struct {
 	stop    func()
 }
 
-func run(t *testing.T, dir string, change func(*Options)) *running {
+func runServer(t *testing.T, dir string, change func(*Options)) *running {
 	t.Helper()
 	o := Options{
 		RESTConfig: kubetest.Config(t), DataDir: dir, Listen: "127.0.0.1:0", LeaderElect: true,
@@ -193,7 +193,7 @@ func configMap(name, value string) string {
 }
 
 func TestHoldsAnApplicationTrue(t *testing.T) {
-	r := run(t, t.TempDir(), nil)
+	r := runServer(t, t.TempDir(), nil)
 	eventually(t, "the server leads", r.leads)
 	ns := kubetest.Namespace(t)
 	repo := newRepository(t, map[string]string{"app/one.yaml": configMap("one", "1"), "app/two.yaml": configMap("two", "1")})
@@ -293,9 +293,9 @@ func previews(t *testing.T, ns string, repo repository) {
 }
 
 func TestLeadership(t *testing.T) {
-	first := run(t, t.TempDir(), nil)
+	first := runServer(t, t.TempDir(), nil)
 	eventually(t, "the first leads", first.leads)
-	second := run(t, t.TempDir(), nil)
+	second := runServer(t, t.TempDir(), nil)
 	if code, text, err := second.get("/readyz"); err != nil || code != http.StatusOK || !strings.Contains(text, "standing by") {
 		t.Errorf("the second is not ready to stand by: %d %s %v", code, text, err)
 	}
@@ -310,7 +310,7 @@ func TestLeadership(t *testing.T) {
 
 func TestWebhook(t *testing.T) {
 	secret := []byte("c4n4ry-s3cr3t")
-	r := run(t, t.TempDir(), func(o *Options) { o.WebhookSecret = secret; o.PollInterval = -1 })
+	r := runServer(t, t.TempDir(), func(o *Options) { o.WebhookSecret = secret; o.PollInterval = -1 })
 	eventually(t, "the server leads", r.leads)
 	post := func(body, token string) (int, string) {
 		t.Helper()

@@ -352,6 +352,7 @@ func (c *comparison) result(calls int) driver.Comparison {
 			steps = append(steps, v.steps...)
 		}
 		v.resource.Problem = located(v.resource.Problem, v.declared, c.desired)
+		v.resource.Health.Message = c.desired.Bundle.Secrets.Mask(v.resource.Health.Message)
 		out.Resources = append(out.Resources, v.resource)
 	}
 	slices.SortFunc(out.Resources, func(a, b driver.Resource) int { return cmp.Compare(a.Ref.Address(), b.Ref.Address()) })

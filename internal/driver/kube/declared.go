@@ -165,6 +165,7 @@ func (b *bundle) name(h hasher, it *declared, o *render.Object, hd *head, namesp
 // about. The place is looked up anew each time: a bundle that was read stays in
 // use when its objects move to other files.
 func located(p *driver.Problem, it *declared, d *driver.Desired) *driver.Problem {
+	p = discreet(p, d)
 	if p == nil || p.Reason == ReasonUnreachable || it == nil || it.index < 1 || it.index > len(d.Bundle.Objects) {
 		return p
 	}
@@ -175,6 +176,21 @@ func located(p *driver.Problem, it *declared, d *driver.Desired) *driver.Problem
 	there := *p
 	there.Message = at + p.Message
 	return &there
+}
+
+// discreet masks what was decrypted or looked up, in whatever object it is: the
+// API server quotes what it refuses.
+func discreet(p *driver.Problem, d *driver.Desired) *driver.Problem {
+	if p == nil {
+		return nil
+	}
+	clean := d.Bundle.Secrets.Mask(p.Message)
+	if clean == p.Message {
+		return p
+	}
+	hidden := *p
+	hidden.Message = clean
+	return &hidden
 }
 
 func where(o *render.Object) string {

@@ -202,19 +202,19 @@ func (c *comparison) asDeclared(it *declared) map[string]any {
 }
 
 // present makes objects fit to be shown: without what the API server counts,
-// without Plumb's marks, and without a Secret's values.
+// without Plumb's marks, and without a Secret's values or what else is secret in the bundle.
 func (c *comparison) present(it *declared, objects ...map[string]any) {
 	for _, o := range objects {
 		present(o)
 	}
-	if !it.secret() {
-		return
+	before, after := objects[0], map[string]any(nil)
+	if len(objects) > 1 {
+		after = objects[1]
 	}
-	if len(objects) == 1 {
-		maskSecrets(objects[0], nil)
-		return
+	if it.secret() {
+		maskSecrets(before, after)
 	}
-	maskSecrets(objects[0], objects[1])
+	c.desired.Bundle.Secrets.MaskObjects(before, after)
 }
 
 func present(o map[string]any) {

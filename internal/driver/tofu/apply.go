@@ -77,7 +77,7 @@ func (m *module) apply(ctx context.Context, a driver.Apply, report func(driver.R
 	if problem != nil {
 		return problem
 	}
-	lock := Lock{ID: lockID(), Operation: "apply", Who: "plumb@" + hostname(), Version: "plumb", Created: time.Now().UTC(), Info: a.Operation}
+	lock := Lock{ID: lockID(), Operation: "apply", Who: who(), Version: "plumb", Created: time.Now().UTC(), Info: a.Operation}
 	if !k.spec.backend.own {
 		if p := m.lock(ctx, k.spec, lock, planned); p != nil {
 			return p
@@ -202,8 +202,7 @@ func (m *module) part(ctx context.Context, a driver.Apply, k *known, given map[s
 
 // lock takes the state's lock, and sees that the state is still that of the plan.
 func (m *module) lock(ctx context.Context, s *spec, lock Lock, p *run.Planned) *driver.Problem {
-	id := stateID(m.owner, s.Options.Workspace)
-	if err := m.d.o.States.Lock(ctx, id, lock); err != nil {
+	if err := m.takeLock(ctx, s, lock); err != nil {
 		return &driver.Problem{Reason: reasonLocked, Message: err.Error(), Transient: true}
 	}
 	before := m.state
@@ -211,7 +210,7 @@ func (m *module) lock(ctx context.Context, s *spec, lock Lock, p *run.Planned) *
 	if err == nil && m.state.lineage == before.lineage && m.state.serial == before.serial {
 		return nil
 	}
-	unlock := m.d.o.States.Unlock(ctx, id, lock.ID)
+	unlock := m.giveLock(ctx, s)
 	if err = errors.Join(err, unlock); err != nil {
 		return &driver.Problem{Reason: reasonLocked, Message: err.Error(), Transient: true}
 	}
@@ -335,6 +334,9 @@ func (r *running) finish(err error) {
 		err = errors.Join(err, saved)
 	}
 	r.rest(problemOf(err), diagnosticsOf(err))
+	if m.live.unwanted() {
+		m.d.drop(m)
+	}
 	m.d.tell(m.owner)
 }
 
@@ -354,7 +356,7 @@ func (r *running) keep(ctx context.Context) error {
 		case <-time.After(pause):
 		}
 	}
-	return r.m.d.o.States.Unlock(ctx, stateID(r.m.owner, r.spec.Options.Workspace), r.lock.ID)
+	return r.m.giveLock(ctx, r.spec)
 }
 
 // completes tells whether what was last told of a resource ends its change.
@@ -433,8 +435,8 @@ func (m *module) resume(ctx context.Context, s *spec) error {
 	folder := m.folder(s)
 	if rec, alive := run.Running(folder); alive && rec.Operation == "apply" {
 		m.d.o.Log.Info("taking up an apply that an earlier process has begun", "application", string(m.owner), "process", rec.PID)
-		lock := Lock{ID: lockID(), Operation: "apply", Who: "plumb@" + hostname(), Version: "plumb", Created: rec.Started}
-		if err := m.relock(ctx, s, lock); err != nil {
+		lock := Lock{ID: lockID(), Operation: "apply", Who: who(), Version: "plumb", Created: rec.Started}
+		if err := m.takeLock(ctx, s, lock); err != nil {
 			return err
 		}
 		r := &running{m: m, spec: s, started: rec.Started, lock: lock, progress: map[string]run.Event{}}
@@ -456,25 +458,19 @@ func (m *module) resume(ctx context.Context, s *spec) error {
 	if err != nil {
 		return err
 	}
+	if out != nil && out.Err != nil {
+		m.d.o.Log.Info("an earlier run did not end well", "application", string(m.owner), "operation", out.Record.Operation, "error", out.Err)
+	}
+	// A lock that an earlier process has left keeps others away until the state of
+	// its run is saved: then it is given back.
+	if held, err := m.heldLock(); err != nil || held != "" {
+		lock := Lock{ID: lockID(), Operation: "recover", Who: who(), Version: "plumb", Created: time.Now().UTC()}
+		if err = errors.Join(err, m.takeLock(ctx, s, lock)); err != nil {
+			return err
+		}
+	}
 	m.resumed = true
-	if out == nil || s.backend.own {
-		return nil
-	}
-	// Whatever the run was, its lock is ours to give back, after its state is saved.
-	lock := Lock{ID: lockID(), Operation: "recover", Who: "plumb@" + hostname(), Version: "plumb", Created: time.Now().UTC()}
-	if err := m.relock(ctx, s, lock); err != nil {
-		m.resumed = false
-		return err
-	}
-	err = m.loadState(ctx, s)
-	return errors.Join(err, m.d.o.States.Unlock(ctx, stateID(m.owner, s.Options.Workspace), lock.ID))
-}
-
-func (m *module) relock(ctx context.Context, s *spec, lock Lock) error {
-	if s.backend.own {
-		return nil
-	}
-	return m.d.o.States.Lock(ctx, stateID(m.owner, s.Options.Workspace), lock)
+	return nil
 }
 
 func (m *module) storedState(ctx context.Context, s *spec) (stateDoc, error) {

@@ -91,10 +91,10 @@ func (m *module) nothing(ctx context.Context, want *driver.Desired) (driver.Comp
 	if err != nil {
 		return driver.Comparison{}, err
 	}
-	if len(doc.resources) == 0 && len(want.Inventory) == 0 {
+	if m.discarded || doc.held == 0 && len(want.Inventory) == 0 {
 		return driver.Comparison{Recorded: true}, nil
 	}
-	return driver.Comparison{}, fmt.Errorf("what the module has made (%d resources) can't be looked at or destroyed without it, and its source can't be read: make it readable again, or remove the finalizer to leave the resources", max(len(doc.resources), len(want.Inventory)))
+	return driver.Comparison{}, fmt.Errorf("what the module has made (%d resources) can't be looked at or destroyed without it, and its source can't be read: make it readable again, or remove the finalizer to leave the resources", max(doc.held, len(want.Inventory)))
 }
 
 var errUnderWay = errors.New("an earlier run is under way")
@@ -111,6 +111,12 @@ func (m *module) look(ctx context.Context, want *driver.Desired, s *spec, key st
 	}
 	if err := m.loadState(ctx, s); err != nil {
 		return driver.Comparison{}, err
+	}
+	if err := m.giveLock(ctx, s); err != nil { // of a run that could not: its state is saved now
+		return driver.Comparison{}, err
+	}
+	if s.deleting && m.state.held == 0 {
+		return driver.Comparison{Recorded: true, Whole: true}, m.discard(ctx, s)
 	}
 	if !dirty && !want.Full && !want.Fresh && m.clean(key) {
 		c := m.inSync()

@@ -43,6 +43,8 @@ type module struct {
 	// before.
 	unchanged bool
 	verified  time.Time // when a plan last looked at everything
+	// discarded is set once nothing is left of what the module has made.
+	discarded bool
 
 	subject   *probe.Subject
 	subjectID string

@@ -24,6 +24,7 @@ type stateDoc struct {
 	lineage   string
 	serial    int64
 	resources []instance
+	held      int // instances, with those that are only left to be destroyed
 	outputs   map[string]render.Value
 	loaded    bool
 }
@@ -58,6 +59,7 @@ func readState(text []byte) (stateDoc, error) {
 	if err != nil {
 		return stateDoc{}, fmt.Errorf("understand the state: %w", err)
 	}
+	doc.held = len(parsed.Managed)
 	for i := range parsed.Managed {
 		r := &parsed.Managed[i]
 		if r.Deposed == "" {
@@ -180,11 +182,40 @@ func (m *module) saveState(ctx context.Context, s *spec) error {
 	if err != nil {
 		return fmt.Errorf("read the state in the working folder: %w", err)
 	}
-	if m.saved(local) {
+	if len(local) == 0 || m.saved(local) {
 		return nil
 	}
-	if err := m.d.o.States.Save(ctx, stateID(m.owner, s.Options.Workspace), local); err != nil {
+	id := stateID(m.owner, s.Options.Workspace)
+	if _, err := readState(local); err != nil { // the program was killed while it wrote
+		stored, err := m.d.o.States.Load(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := m.keepAside(local, "torn"); err != nil {
+			return err
+		}
+		return m.placeState(m.folder(s).State(s.Options.Workspace), stored)
+	}
+	if err := m.d.o.States.Save(ctx, id, local); err != nil {
 		return err
 	}
 	return m.markSaved(local)
+}
+
+// discard drops all that is kept of a module once nothing is left of what it has
+// made: its state, its folder. A backend of the module's own is left alone.
+func (m *module) discard(ctx context.Context, s *spec) error {
+	if !s.backend.own {
+		if err := m.d.o.States.Delete(ctx, stateID(m.owner, s.Options.Workspace)); err != nil {
+			return err
+		}
+	}
+	for _, dir := range []string{m.dir, m.temp()} {
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("remove the working folder: %w", err)
+		}
+	}
+	m.content, m.runner, m.config, m.known, m.state = "", nil, "", nil, stateDoc{}
+	m.discarded = true
+	return nil
 }

@@ -2,6 +2,7 @@ package tofu
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -18,7 +19,8 @@ type States interface {
 	// an earlier process of the same instance has left, and one of another instance
 	// that has not renewed it for long.
 	Lock(ctx context.Context, id StateID, lock Lock) error
-	// Unlock gives a lock back. An empty id takes it from whoever holds it.
+	// Unlock gives a lock back, or gives ErrNotHeld. An empty id takes it from
+	// whoever holds it.
 	Unlock(ctx context.Context, id StateID, lockID string) error
 }
 
@@ -35,6 +37,9 @@ type Lock struct {
 	Created   time.Time
 	Path      string
 }
+
+// ErrNotHeld is what Unlock gives where somebody else holds the lock.
+var ErrNotHeld = errors.New("the lock is held by somebody else by now")
 
 // LockedError says that somebody else holds a state's lock.
 type LockedError struct{ Lock }

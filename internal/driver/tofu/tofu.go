@@ -202,13 +202,21 @@ func (d *Driver) tell(o driver.Owner) {
 func (d *Driver) Forget(owner driver.Owner) {
 	d.mu.Lock()
 	m := d.modules[owner]
-	gone := m != nil && !m.busy()
-	if gone {
-		delete(d.modules, owner)
-	}
 	d.mu.Unlock()
-	if gone {
-		m.quiet()
+	if m == nil {
+		return
+	}
+	m.quiet()
+	if m.live.forget() { // else, the end of what is under way drops it
+		d.drop(m)
+	}
+}
+
+func (d *Driver) drop(m *module) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.modules[m.owner] == m {
+		delete(d.modules, m.owner)
 	}
 }
 
@@ -268,6 +276,7 @@ func (d *Driver) module(owner driver.Owner) (*module, error) {
 		m = &module{d: d, owner: owner, dir: filepath.Join(d.o.Dir, "apps", folderName(owner))}
 		d.modules[owner] = m
 	}
+	m.live.wanted()
 	return m, nil
 }
 

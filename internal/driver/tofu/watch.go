@@ -16,13 +16,15 @@ import (
 
 // live is what of a module may be touched while something is done to its folder.
 type live struct {
-	mu       sync.Mutex
-	current  *running
-	isDirty  bool
-	timer    *time.Timer
-	stopped  bool
-	note     string
-	unknowns int
+	mu      sync.Mutex
+	current *running
+	isDirty bool
+	timer   *time.Timer
+	stopped bool
+	// forgotten is set where the module is to be dropped when it is idle again.
+	forgotten bool
+	note      string
+	unknowns  int
 }
 
 func (l *live) get() *running {
@@ -35,6 +37,28 @@ func (l *live) set(r *running) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.current = r
+}
+
+// forget notes that nobody asks for the module any more, and tells whether it is
+// idle.
+func (l *live) forget() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.forgotten = true
+	return l.current == nil
+}
+
+// wanted notes that somebody does.
+func (l *live) wanted() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.forgotten, l.stopped = false, false
+}
+
+func (l *live) unwanted() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.forgotten
 }
 
 // detached tells whether a run goes on although nobody waits for it any more.

@@ -86,7 +86,38 @@ func (r *rendering) render() error {
 	if err != nil {
 		return mask(r.at("values.yaml", err), values)
 	}
+	if err := r.resolveValues(top); err != nil {
+		return err
+	}
 	return mask(r.template(ch, top), map[string]any(top))
+}
+
+// resolveValues replaces references in the values, also in those that charts
+// declare themselves.
+func (r *rendering) resolveValues(top common.Values) error {
+	values, ok := plain(top["Values"]).(map[string]any)
+	if !ok {
+		return nil
+	}
+	values, err := r.req.Resolve(values)
+	if err != nil {
+		return r.at("values.yaml", err)
+	}
+	top["Values"] = common.Values(values)
+	return nil
+}
+
+// plain gives values without the types that Helm gives to maps.
+func plain(v any) any {
+	switch v := v.(type) {
+	case common.Values:
+		return plain(map[string]any(v))
+	case map[string]any:
+		for key, child := range v {
+			v[key] = plain(child)
+		}
+	}
+	return v
 }
 
 // template checks the values and runs the templates with them.

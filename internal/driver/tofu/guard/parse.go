@@ -72,7 +72,7 @@ func bounded(src []byte, name string) hcl.Diagnostics {
 	tokens, _ := hclsyntax.LexConfig(src, name, hcl.InitialPos)
 	var depth, run, choices, operators int
 	for _, token := range tokens {
-		switch token.Type {
+		switch token.Type { //nolint:exhaustive // what else there is does not nest
 		case hclsyntax.TokenOBrace, hclsyntax.TokenOBrack, hclsyntax.TokenOParen, hclsyntax.TokenTemplateInterp, hclsyntax.TokenTemplateControl, hclsyntax.TokenOQuote, hclsyntax.TokenOHeredoc:
 			depth++
 		case hclsyntax.TokenCBrace, hclsyntax.TokenCBrack, hclsyntax.TokenCParen, hclsyntax.TokenTemplateSeqEnd, hclsyntax.TokenCQuote, hclsyntax.TokenCHeredoc:

@@ -393,9 +393,6 @@ func (s *Store) renew(namespace, name, lockID string) {
 	})
 }
 
-// errNotHeld is what Unlock says of a lock that somebody else holds.
-var errNotHeld = errors.New("the lock is held by somebody else by now")
-
 // Unlock gives a lock back.
 func (s *Store) Unlock(ctx context.Context, id tofu.StateID, lockID string) error {
 	s.mu.Lock()
@@ -421,7 +418,7 @@ func (s *Store) Unlock(ctx context.Context, id tofu.StateID, lockID string) erro
 			return nil
 		}
 		if lockID != "" && *lease.Spec.HolderIdentity != lockID {
-			return fmt.Errorf("unlock the state: %w", errNotHeld)
+			return fmt.Errorf("unlock the state: %w", tofu.ErrNotHeld)
 		}
 		lease.Spec.HolderIdentity, lease.Spec.RenewTime = nil, nil
 		delete(lease.Annotations, lockAnnotation)

@@ -97,7 +97,7 @@ func (o Options) resource(r *tfjson.StateResource, module string) Resource {
 	}
 	out := Resource{
 		Ref:   refOf(&tfjson.ResourceChange{Address: r.Address, Type: r.Type, DeposedKey: r.DeposedKey}),
-		State: o.state(map[string]any(r.AttributeValues), marks, nil), Provider: r.ProviderName, Module: module,
+		State: o.state(r.AttributeValues, marks, nil), Provider: r.ProviderName, Module: module,
 		Data: r.Mode == tfjson.DataResourceMode, Tainted: r.Tainted, Deposed: r.DeposedKey, DependsOn: r.DependsOn,
 	}
 	if id, ok := out.State.Object["id"].(string); ok && id != Sensitive {

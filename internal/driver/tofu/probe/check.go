@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -80,37 +81,30 @@ func (s *Subject) checkAll(ctx context.Context, ref state.ProviderRef, places []
 	}
 	close(next)
 	workers.Wait()
-	s.pass(places, results)
+	s.note(places, results)
 }
 
-// longestUnread puts those first that were passed over, so that all are read in
-// time where not all can be read at once.
+// longestUnread puts those first that were not read for the longest time, so
+// that all are where not all can be at once.
 func (s *Subject) longestUnread(places []int) []int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.passed) == 0 {
+	if !s.partly {
 		return places
 	}
-	var first, then []int
-	for _, i := range places {
-		if s.passed[i] {
-			first = append(first, i)
-		} else {
-			then = append(then, i)
-		}
-	}
-	return append(first, then...)
+	return slices.SortedStableFunc(slices.Values(places), func(a, b int) int { return cmp.Compare(s.read[a], s.read[b]) })
 }
 
-// pass notes which instances were not asked for.
-func (s *Subject) pass(places []int, results []Result) {
+// note notes which instances were asked for.
+func (s *Subject) note(places []int, results []Result) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.checks++
 	for _, i := range places {
 		if cause := results[i].Cause; cause == Throttled || cause == Cancelled {
-			s.passed[i] = true
+			s.partly = true
 		} else {
-			delete(s.passed, i)
+			s.read[i] = s.checks
 		}
 	}
 }
@@ -143,6 +137,10 @@ func (s *Subject) checkOne(ctx context.Context, e *entry, place int, result *Res
 		result.because(Cancelled, ctx.Err().Error())
 		return
 	}
+	if err := s.prober.relieve(e); err != nil {
+		result.because(causeOf(err), err.Error())
+		return
+	}
 	if err := e.limiter.Wait(ctx); err != nil {
 		result.because(Cancelled, "there was no time to read it: "+err.Error())
 		return
@@ -159,18 +157,18 @@ func (s *Subject) checkOne(ctx context.Context, e *entry, place int, result *Res
 	defer s.prober.release(e, w)
 	within, cancel := context.WithTimeout(ctx, s.prober.o.ReadTimeout)
 	defer cancel()
-	k, reading, err := s.read(within, e, w, place)
+	k, reading, err := s.ask(within, e, w, place)
 	if err != nil {
 		s.explain(ctx, e, w, k, place, err, result)
 		return
 	}
 	s.prober.answered(e, w)
-	s.judge(k, reading, &s.state.Managed[place], result)
+	judge(k, reading, &s.state.Managed[place], slices.Concat(e.secrets, s.target.Secrets), result)
 }
 
-// read upgrades an instance, unless that was done before, and reads it. A
+// ask upgrades an instance, unless that was done before, and reads it. A
 // Subject has the same version of a provider all its life.
-func (s *Subject) read(ctx context.Context, e *entry, w *warm, place int) (*provider.Known, *provider.Reading, error) {
+func (s *Subject) ask(ctx context.Context, e *entry, w *warm, place int) (*provider.Known, *provider.Reading, error) {
 	s.mu.Lock()
 	known, i := s.known[place], s.state.Managed[place]
 	s.mu.Unlock()
@@ -206,7 +204,7 @@ func (s *Subject) explain(ctx context.Context, e *entry, w *warm, k *provider.Kn
 		result.because(Failed, mask(err.Error()))
 	case provider.Lost(err) || w.Exited():
 		s.prober.failed(e, w, true)
-		result.because(Crashed, mask(crashed(w)))
+		result.because(Crashed, mask(crashed(ctx, w)))
 	case provider.Late(err):
 		s.prober.failed(e, w, false)
 		s.prober.strained(e, false)
@@ -229,16 +227,16 @@ func (s *Subject) secrets(k *provider.Known, place int) []string {
 }
 
 // crashed tells what a provider last wrote that looks like why.
-func crashed(w *warm) string {
-	said := w.Said()
-	if at := strings.Index(said, "panic:"); at >= 0 {
-		line, _, _ := strings.Cut(said[at:], "\n")
+func crashed(ctx context.Context, w *warm) string {
+	if line := w.Panic(ctx); line != "" {
 		return "the provider crashed: " + line
 	}
 	return "the provider crashed"
 }
 
-func (s *Subject) judge(k *provider.Known, r *provider.Reading, i *state.Instance, result *Result) {
+// judge gives the verdict. Differences do not show the given secrets, wherever
+// they turn up.
+func judge(k *provider.Known, r *provider.Reading, i *state.Instance, secrets []string, result *Result) {
 	switch {
 	case r.Deferred != "":
 		result.because(Failed, "the provider puts the answer off: "+r.Deferred)
@@ -257,8 +255,9 @@ func (s *Subject) judge(k *provider.Known, r *provider.Reading, i *state.Instanc
 			var found []Difference
 			differences(nil, r.Before, r.After, &found)
 			slices.SortFunc(found, func(a, b Difference) int { return strings.Compare(a.Name(), b.Name()) })
+			c := concealer{k.Block(), i.Sensitive, slices.Concat(k.Secrets(i.Sensitive), secrets)}
 			for _, d := range found {
-				result.Differences = append(result.Differences, hide(d, k.Block(), i.Sensitive))
+				result.Differences = append(result.Differences, c.hide(d))
 			}
 		}
 	}

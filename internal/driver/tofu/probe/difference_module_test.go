@@ -45,7 +45,7 @@ func newRandomModule(r *rand.Rand) *randomModule {
 	root.WriteString(m.real())
 	root.WriteString(m.module())
 	if moved {
-		m.move(&root)
+		m.move(&root, version)
 	}
 	m.files["main.tf"] = m.head(version, root.String())
 	if upgraded {
@@ -357,7 +357,7 @@ func (m *randomModule) module() string {
 
 // move makes resources that are moved by a second apply: to another name, and
 // to another type.
-func (m *randomModule) move(root *strings.Builder) {
+func (m *randomModule) move(root *strings.Builder, version string) {
 	m.classes["moved"] = true
 	before := root.String()
 	store, bucket := "", ""
@@ -367,7 +367,7 @@ func (m *randomModule) move(root *strings.Builder) {
 		bucket = "resource \"cloud_bucket\" \"new\" {\n  name = \"moved\"\n}\nmoved {\n  from = cloud_store.old\n  to = cloud_bucket.new\n}\n"
 	}
 	first := before + store + "resource \"cloud_thing\" \"old\" {\n  name = \"moved\"\n  tags = { a = \"b\" }\n}\n"
-	second := m.head("", before+bucket+
+	second := m.head(version, before+bucket+
 		"resource \"cloud_thing\" \"new\" {\n  name = \"moved\"\n  tags = { a = \"b\" }\n}\nmoved {\n  from = cloud_thing.old\n  to = cloud_thing.new\n}\n")
 	root.Reset()
 	root.WriteString(first)

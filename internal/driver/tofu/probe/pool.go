@@ -194,6 +194,7 @@ type entry struct {
 	config  cty.Value
 	tool    string
 	mask    masker
+	secrets []string // that the configuration holds
 
 	slots   chan struct{}
 	limiter *rate.Limiter

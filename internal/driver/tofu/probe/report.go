@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/zclconf/go-cty/cty"
@@ -230,16 +231,22 @@ func element(v, index cty.Value) cty.Value {
 	return cty.NullVal(v.Type().ElementType())
 }
 
-// hide marks what is sensitive, by the schema or by the state.
-func hide(d Difference, block *provider.Block, sensitive []cty.Path) Difference {
-	d.Before, d.After = hideIn(d.Path, d.Before, block, sensitive), hideIn(d.Path, d.After, block, sensitive)
+// concealer marks what must not be shown.
+type concealer struct {
+	block     *provider.Block
+	sensitive []cty.Path // in the state
+	secrets   []string   // known texts, wherever they turn up
+}
+
+func (c concealer) hide(d Difference) Difference {
+	d.Before, d.After = c.hideIn(d.Path, d.Before), c.hideIn(d.Path, d.After)
 	return d
 }
 
-func hideIn(path cty.Path, v cty.Value, block *provider.Block, sensitive []cty.Path) cty.Value {
+func (c concealer) hideIn(path cty.Path, v cty.Value) cty.Value {
 	marked, err := cty.Transform(v, func(below cty.Path, v cty.Value) (cty.Value, error) {
 		at := append(path.Copy(), below...)
-		if block.Sensitive(at) || covered(at, sensitive) {
+		if c.block.Sensitive(at) || covered(at, c.sensitive) || c.known(v) {
 			return v.Mark(Sensitive), nil
 		}
 		return v, nil
@@ -250,13 +257,36 @@ func hideIn(path cty.Path, v cty.Value, block *provider.Block, sensitive []cty.P
 	return marked
 }
 
-func covered(path cty.Path, by []cty.Path) bool {
-	for _, p := range by {
-		if path.HasPrefix(p) {
-			return true
-		}
+func (c concealer) known(v cty.Value) bool {
+	if v.IsMarked() || v.IsNull() || !v.IsKnown() || v.Type() != cty.String {
+		return false
 	}
-	return false
+	text := v.AsString()
+	return slices.ContainsFunc(c.secrets, func(s string) bool { return len(s) >= shortest && strings.Contains(text, s) })
+}
+
+// covered tells whether a path leads to what one of the others leads to, or
+// into it. Elements of a list may have changed places.
+func covered(path cty.Path, by []cty.Path) bool {
+	return slices.ContainsFunc(by, func(prefix cty.Path) bool {
+		if len(prefix) > len(path) {
+			return false
+		}
+		for i, step := range prefix {
+			if numbered(step) && numbered(path[i]) {
+				continue
+			}
+			if !path[i : i+1].Equals(prefix[i : i+1]) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func numbered(step cty.PathStep) bool {
+	index, ok := step.(cty.IndexStep)
+	return ok && index.Key.Type() == cty.Number
 }
 
 // fingerprint identifies a difference: this instance, this before, this after.

@@ -36,22 +36,37 @@ func (p *Prober) admit(e *entry) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.o.Now()
-	if wait := e.strain.until.Sub(now); wait > 0 {
-		return because(Throttled, fmt.Errorf("the provider is asked too much, or does not answer: it is asked again in %s", wait.Round(time.Second)))
+	if err := e.strain.paused(now); err != nil {
+		return err
 	}
 	if now.Sub(e.strain.since) >= time.Second {
 		e.strain.asked, e.strain.since = 0, now
 	}
 	e.strain.asked++
-	limit := e.limiter.Limit()
-	if limit != e.limit && now.Sub(e.strain.last) >= relief {
-		e.strain.last = now
+	return nil
+}
+
+func (s *strain) paused(now time.Time) error {
+	if wait := s.until.Sub(now); wait > 0 {
+		return because(Throttled, fmt.Errorf("the provider is asked too much, or does not answer: it is asked again in %s", wait.Round(time.Second)))
+	}
+	return nil
+}
+
+// relieve lets an entry be asked more again, the longer it was not refused. Who
+// would wait for nothing is told so.
+func (p *Prober) relieve(e *entry) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.o.Now()
+	for limit := e.limiter.Limit(); limit != e.limit && now.Sub(e.strain.last) >= relief; {
+		e.strain.last = e.strain.last.Add(relief)
 		if limit *= 2; limit >= min(e.limit, fastest) {
 			limit = e.limit
 		}
 		e.bound(limit, p.o.Concurrency)
 	}
-	return nil
+	return e.strain.paused(now)
 }
 
 // strained notes that an entry was asked too much: nothing is read for a while,

@@ -47,7 +47,9 @@ type Subject struct {
 	mu        sync.Mutex
 	providers map[state.ProviderRef]*configured
 	known     map[int]*provider.Known // by the place of the instance in the state
-	passed    map[int]bool            // those over, since too much was asked
+	read      []int                   // by the same: in which check it was last asked for
+	checks    int
+	partly    bool // not always all were
 }
 
 type configured struct {
@@ -69,7 +71,7 @@ func (p *Prober) Subject(t Target) (*Subject, error) {
 	}
 	s := &Subject{
 		prober: p, target: t, state: parsed, dir: dir, data: t.Module.DataDir,
-		providers: map[state.ProviderRef]*configured{}, known: map[int]*provider.Known{}, passed: map[int]bool{},
+		providers: map[state.ProviderRef]*configured{}, known: map[int]*provider.Known{}, read: make([]int, len(parsed.Managed)),
 	}
 	if s.data == "" {
 		s.data = filepath.Join(dir, ".terraform")
@@ -211,9 +213,10 @@ func (p *Prober) entry(i *provider.Installed, hash string, c provider.Command, s
 	if p.o.Rate > 0 {
 		limit = rate.Limit(p.o.Rate)
 	}
+	secrets := slices.Concat(config.Secrets, sensitiveTexts(schema.Provider, config.Value))
 	e := &entry{
 		key: key, name: i.Source + " " + i.Version, command: c, schema: schema, config: config.Value, tool: tool,
-		mask:  newMasker(slices.Concat(t.Secrets, config.Secrets, sensitiveTexts(schema.Provider, config.Value))),
+		mask: newMasker(slices.Concat(t.Secrets, secrets)), secrets: secrets,
 		slots: make(chan struct{}, p.o.Concurrency), limiter: rate.NewLimiter(limit, p.o.Concurrency), limit: limit,
 		starts: make(chan struct{}, 1), used: p.o.Now(),
 	}

@@ -119,7 +119,7 @@ func (e *Error) Error() string {
 // Unwrap gives what the kind is known by, and the cause.
 func (e *Error) Unwrap() []error {
 	var all []error
-	switch e.Kind {
+	switch e.Kind { //nolint:exhaustive // the others are known by nothing else
 	case KindStale:
 		all = append(all, ErrStale)
 	case KindBusy:

@@ -238,7 +238,7 @@ func (m *Masker) addModule(module *tfjson.StateModule) {
 	for _, resource := range module.Resources {
 		var marks any
 		if json.Unmarshal(resource.SensitiveValues, &marks) == nil {
-			m.AddSensitive(map[string]any(resource.AttributeValues), marks)
+			m.AddSensitive(resource.AttributeValues, marks)
 		}
 	}
 	for _, child := range module.ChildModules {

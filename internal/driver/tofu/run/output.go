@@ -110,6 +110,8 @@ func (o *output) line(line []byte) {
 		o.summary = m.Changes.Operation
 	case m.Hook != nil:
 		o.step(m)
+	case strings.Contains(m.Message, "successfully initialized"):
+		o.summary = "init"
 	}
 }
 

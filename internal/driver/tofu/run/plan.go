@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -83,6 +84,11 @@ func (r *Runner) planArgs(o PlanOptions) ([]string, error) {
 	}
 	if r.config.Parallelism > 0 {
 		args = append(args, "-parallelism="+strconv.Itoa(r.config.Parallelism))
+	}
+	for _, address := range slices.Concat(o.Targets, o.Replace) {
+		if err := operand(address); err != nil {
+			return nil, err
+		}
 	}
 	for _, address := range o.Targets {
 		args = append(args, "-target="+address)
@@ -233,7 +239,7 @@ func hashTree(dir string) (string, error) {
 		if err != nil {
 			return err
 		}
-		b, err := os.ReadFile(path)
+		b, err := os.ReadFile(path) //nolint:gosec // only its hash is taken
 		if err != nil {
 			return err
 		}

@@ -85,7 +85,7 @@ func (r *Runner) start(j job, id string) (*exec.Cmd, error) {
 		return nil, err
 	}
 	defer func() { _ = stderr.Close() }()
-	cmd := exec.Command(r.config.Program, j.args...)
+	cmd := exec.CommandContext(context.Background(), r.config.Program, j.args...) // follow cancels it, with more care
 	cmd.Dir, cmd.Stdout, cmd.Stderr = r.folder.Module, stdout, stderr
 	cmd.Env = r.environment(id)
 	if j.env != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -58,7 +59,13 @@ type Configuration struct {
 // address, such as module.a.module.b; empty for the root), a source
 // (host/namespace/type) and an alias (empty for the one without). Where there
 // is no block, it is that of an empty one.
-func (m *Module) Provider(module, source, alias string, spec hcldec.Spec) (*Configuration, error) {
+func (m *Module) Provider(module, source, alias string, spec hcldec.Spec) (c *Configuration, err error) {
+	defer func() {
+		if r := recover(); r != nil { // whatever a hostile module brings about
+			c, err = nil, fmt.Errorf("cannot be evaluated: %v", r)
+		}
+	}()
+	m.work = 0
 	s, err := m.scope(module)
 	if err != nil {
 		return nil, err
@@ -70,12 +77,12 @@ func (m *Module) Provider(module, source, alias string, spec hcldec.Spec) (*Conf
 		if p.forEach {
 			return nil, &DependsError{On: []Dependency{dependency("for_each of a provider", p.at)}}
 		}
-		return s.decode(p.body, spec)
+		return s.decode(p, spec)
 	}
 	if alias != "" {
 		return nil, fmt.Errorf("the module has no configuration %q of the provider %s, which the state names", alias, source)
 	}
-	return s.decode(hcl.EmptyBody(), spec)
+	return s.decode(&providerBlock{body: hcl.EmptyBody()}, spec)
 }
 
 func (s *scope) source(local string) string {
@@ -145,9 +152,23 @@ func (s *scope) child(name string) (*scope, error) {
 	return s.m.load(s, name, dir)
 }
 
-func (s *scope) decode(body hcl.Body, spec hcldec.Spec) (*Configuration, error) {
+func (s *scope) decode(p *providerBlock, spec hcldec.Spec) (*Configuration, error) {
+	body := p.body
+	e := s.weigh(body, p.at, func() []byte { return providersIn(s.m.texts[p.at.Filename]) })
+	if len(e.refused) > 0 {
+		return nil, &DependsError{On: e.refused}
+	}
 	ctx, on := s.context(append(dynblock.VariablesHCLDec(body, spec), dynblock.ExpandVariablesHCLDec(body, spec)...))
+	if refused := s.spend(e, ctx.Variables, p.at); refused != nil {
+		return nil, &DependsError{On: append(on, refused...)}
+	}
+	if p.json {
+		ctx.Functions = nil
+	}
 	v, diags := hcldec.Decode(dynblock.Expand(body, ctx), spec, ctx)
+	if on = append(on, s.m.outside...); len(s.m.outside) > 0 { // even if try hides it
+		return nil, &DependsError{On: on}
+	}
 	if diags.HasErrors() {
 		return nil, failure(diags, on)
 	}
@@ -272,11 +293,11 @@ func (s *scope) relative() string {
 	if s.parent == nil {
 		return "."
 	}
-	prefix := strings.TrimSuffix(path.Clean(s.m.options.Dir), "/") + "/"
-	if path.Clean(s.m.options.Dir) == "." {
+	relative, err := filepath.Rel(filepath.FromSlash(s.m.options.Dir), filepath.FromSlash(s.dir))
+	if err != nil {
 		return s.dir
 	}
-	return strings.TrimPrefix(s.dir, prefix)
+	return filepath.ToSlash(relative)
 }
 
 // written is a reference as it is written, as far as it names something.
@@ -307,8 +328,21 @@ func (s *scope) once(key string, what Dependency, evaluate func() result) result
 }
 
 func (s *scope) evaluate(e hcl.Expression) result {
+	w := s.weigh(e, e.Range(), func() []byte { return e.Range().SliceBytes(s.m.texts[e.Range().Filename]) })
+	if len(w.refused) > 0 {
+		return unknown(w.refused...)
+	}
 	ctx, on := s.context(e.Variables())
+	if refused := s.spend(w, ctx.Variables, e.Range()); refused != nil {
+		return unknown(append(on, refused...)...)
+	}
+	if _, native := e.(hclsyntax.Node); !native {
+		ctx.Functions = nil
+	}
 	v, diags := e.Value(ctx)
+	if len(s.m.outside) > 0 {
+		return unknown(append(on, s.m.outside...)...)
+	}
 	if diags.HasErrors() {
 		var depends *DependsError
 		if err := failure(diags, on); errors.As(err, &depends) {
@@ -316,6 +350,9 @@ func (s *scope) evaluate(e hcl.Expression) result {
 		}
 		at := e.Range()
 		return unknown(append(on, dependency(diags.Errs()[0].(*hcl.Diagnostic).Summary, at))...)
+	}
+	if err := modest(v); err != nil {
+		return unknown(dependency(err.Error(), e.Range()))
 	}
 	if plain, _ := v.UnmarkDeep(); plain.IsWhollyKnown() {
 		on = nil
@@ -331,23 +368,21 @@ func (s *scope) variable(name string, what Dependency) result {
 	if v == nil {
 		return unknown(what)
 	}
-	t, defaults := cty.DynamicPseudoType, (*typeexpr.Defaults)(nil)
-	if v.typeExpr != nil {
-		var diags hcl.Diagnostics
-		if t, defaults, diags = typeexpr.TypeConstraintWithDefaults(v.typeExpr); diags.HasErrors() {
-			return unknown(what)
-		}
+	t, defaults, ok := v.constraint()
+	if !ok {
+		return unknown(dependency("the variable "+name+", whose type is not understood", v.block.DefRange))
 	}
-	r, given := s.input(name, t)
+	r, given := s.input(name, v.typeExpr == nil || t.IsPrimitiveType())
 	if !given || v.nonNull && r.value.IsKnown() && r.value.IsNull() {
 		if v.byDefault == nil {
 			return unknown(Dependency{What: "the variable " + name + ", which has no value", File: what.File, Line: what.Line})
 		}
-		value, diags := v.byDefault.Value(nil)
-		if diags.HasErrors() {
-			return unknown(what)
+		if r = s.evaluate(v.byDefault); r.on != nil {
+			return r
 		}
-		r = result{value: value}
+	}
+	if err := modest(r.value); err != nil {
+		return unknown(dependency("the variable "+name+", which is "+err.Error(), v.block.DefRange))
 	}
 	if defaults != nil && !r.value.IsNull() && r.value.IsKnown() {
 		plain, marks := r.value.Unmark()
@@ -363,15 +398,30 @@ func (s *scope) variable(name string, what Dependency) result {
 	return result{converted, r.on}
 }
 
+// constraint is the type of a variable.
+func (v *variable) constraint() (cty.Type, *typeexpr.Defaults, bool) {
+	if v.typeExpr == nil {
+		return cty.DynamicPseudoType, nil, true
+	}
+	switch hcl.ExprAsKeyword(v.typeExpr) {
+	case "list":
+		return cty.List(cty.DynamicPseudoType), nil, true
+	case "map":
+		return cty.Map(cty.DynamicPseudoType), nil, true
+	}
+	t, defaults, diags := typeexpr.TypeConstraintWithDefaults(v.typeExpr)
+	return t, defaults, !diags.HasErrors()
+}
+
 // input is what a variable was given, by the call of the module or by whoever
 // uses the root.
-func (s *scope) input(name string, t cty.Type) (result, bool) {
+func (s *scope) input(name string, literal bool) (result, bool) {
 	if s.parent == nil {
 		g, ok := s.inputs[name]
 		if !ok {
 			return result{}, false
 		}
-		v, err := g.as(t)
+		v, err := g.as(literal)
 		if err != nil {
 			return unknown(Dependency{What: "the variable " + name + ", whose value cannot be understood"}), true
 		}

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"io/fs"
 	"maps"
 	"path"
 	"path/filepath"
@@ -24,6 +25,9 @@ import (
 // functions are those that mean here exactly what they mean in OpenTofu. The
 // others are left out, so that nothing is evaluated otherwise.
 func (s *scope) functions() map[string]function.Function {
+	if s.known != nil {
+		return s.known
+	}
 	all := map[string]function.Function{
 		"abs": stdlib.AbsoluteFunc, "can": tryfunc.CanFunc, "ceil": stdlib.CeilFunc, "chomp": stdlib.ChompFunc,
 		"chunklist": stdlib.ChunklistFunc, "coalescelist": stdlib.CoalesceListFunc, "compact": stdlib.CompactFunc,
@@ -74,8 +78,10 @@ func (s *scope) functions() map[string]function.Function {
 		"file": ofText(s.file), "lookup": lookupFunc, "length": lengthFunc, "replace": replaceFunc,
 	}
 	for name, f := range maps.Clone(all) {
-		all["core::"+name] = f
+		all[name] = s.guarded(name, f)
+		all["core::"+name] = all[name]
 	}
+	s.known = all
 	return all
 }
 
@@ -110,10 +116,15 @@ func decode64(text string) (string, error) {
 
 // file reads a file of the tree. Paths are relative to the root module.
 func (s *scope) file(name string) (string, error) {
-	if filepath.IsAbs(name) || strings.HasPrefix(name, "~") {
-		return "", errors.New("a file outside of the module")
+	at := path.Join(s.m.options.Dir, filepath.ToSlash(name))
+	if filepath.IsAbs(name) || strings.HasPrefix(name, "~") || !filepath.IsLocal(filepath.FromSlash(at)) {
+		s.m.outside = append(s.m.outside, Dependency{What: "a file outside of the source: " + name})
+		return "", errors.New("a file outside of the source")
 	}
-	text, err := s.m.read(path.Join(s.m.options.Dir, filepath.ToSlash(name)))
+	text, err := s.m.read(at)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.m.outside = append(s.m.outside, Dependency{What: "a file that cannot be read here: " + name})
+	}
 	if err == nil && !utf8.Valid(text) {
 		err = errors.New("no text")
 	}

@@ -21,16 +21,24 @@ type given struct {
 	isText bool
 }
 
-func (g given) as(t cty.Type) (cty.Value, error) {
+func (g given) as(literal bool) (cty.Value, error) {
 	if !g.isText {
 		return g.value, nil
 	}
-	if t == cty.DynamicPseudoType || t.IsPrimitiveType() {
+	if literal {
 		return cty.StringVal(g.text), nil
+	}
+	if err := shallow([]byte(g.text), "<value>"); err != nil {
+		return cty.NilVal, err
 	}
 	e, diags := hclsyntax.ParseExpression([]byte(g.text), "<value>", hcl.InitialPos)
 	if diags.HasErrors() {
 		return cty.NilVal, asError(diags)
+	}
+	w := effort{}
+	_ = hclsyntax.VisitAll(e.(hclsyntax.Node), func(n hclsyntax.Node) hcl.Diagnostics { w.visit(n, nil); return nil })
+	if len(w.refused) > 0 || w.loops > 0 {
+		return cty.NilVal, errors.New("the value is no constant")
 	}
 	v, diags := e.Value(nil)
 	if diags.HasErrors() {
@@ -62,6 +70,10 @@ func (m *Module) inputs() (map[string]given, error) {
 			return nil, asError(diags)
 		}
 		for name, a := range attributes {
+			w := m.top.weigh(a.Expr, a.Range, func() []byte { return a.Expr.Range().SliceBytes(m.texts[file]) })
+			if len(w.refused) > 0 {
+				return nil, &DependsError{On: w.refused}
+			}
 			v, diags := a.Expr.Value(nil)
 			if diags.HasErrors() {
 				return nil, asError(diags)

@@ -15,11 +15,12 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclparse"
 	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
 )
 
 const (
-	maxFileSize = 8 << 20
-	maxFiles    = 2000
+	maxFileSize = 1 << 20
+	maxFiles    = 500
 	maxDepth    = 30 // of modules in modules
 )
 
@@ -49,6 +50,9 @@ type Module struct {
 	top     *scope
 	dirs    map[string]string // of called modules, by their keys in modules.json
 	files   int
+	texts   map[string][]byte // of JSON files
+	outside []Dependency      // what could not be read, whatever hid that
+	work    float64
 }
 
 // scope is one module in the tree.
@@ -67,6 +71,7 @@ type scope struct {
 
 	inputs map[string]given // of the root alone
 	memo   map[string]result
+	known  map[string]function.Function
 }
 
 type variable struct {
@@ -85,6 +90,7 @@ type call struct {
 type providerBlock struct {
 	local, alias string
 	forEach      bool
+	json         bool
 	body         hcl.Body
 	at           hcl.Range
 }
@@ -105,7 +111,7 @@ func Load(o Options) (*Module, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the module: %w", err)
 	}
-	m := &Module{options: o, root: root, dirs: map[string]string{}}
+	m := &Module{options: o, root: root, dirs: map[string]string{}, texts: map[string][]byte{}}
 	if err := m.readManifest(); err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
@@ -226,9 +232,13 @@ func (m *Module) parse(name string) (hcl.Body, error) {
 		return nil, fmt.Errorf("read the module: %w", err)
 	}
 	parser := hclparse.NewParser()
-	parse := parser.ParseHCL
+	parse, bounded := parser.ParseHCL, shallow
 	if strings.HasSuffix(name, ".json") {
-		parse = parser.ParseJSON
+		parse, bounded = parser.ParseJSON, shallowJSON
+		m.texts[name] = text
+	}
+	if err := bounded(text, name); err != nil {
+		return nil, err
 	}
 	file, diags := parse(text, name)
 	if diags.HasErrors() {
@@ -377,7 +387,7 @@ func (s *scope) addProvider(block *hcl.Block) error {
 	if diags.HasErrors() {
 		return asError(diags)
 	}
-	p := &providerBlock{local: block.Labels[0], body: rest, at: block.DefRange, forEach: content.Attributes["for_each"] != nil}
+	p := &providerBlock{local: block.Labels[0], json: strings.HasSuffix(block.DefRange.Filename, ".json"), body: rest, at: block.DefRange, forEach: content.Attributes["for_each"] != nil}
 	if a := content.Attributes["alias"]; a != nil {
 		alias := constant(a, cty.NilVal)
 		if alias == cty.NilVal || alias.Type() != cty.String || alias.IsNull() {

@@ -9,14 +9,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/hashicorp/hcl/v2"
-	"github.com/hashicorp/hcl/v2/hclparse"
-	"github.com/zclconf/go-cty/cty"
 )
 
 // Installed is a provider that init installed.
@@ -86,28 +83,36 @@ func locked(lockFile, source string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read the lock file: %w", err)
 	}
-	name := filepath.Base(lockFile)
-	file, diags := hclparse.NewParser().ParseHCL(text, name)
-	if diags.HasErrors() {
-		return "", fmt.Errorf("the lock file %s cannot be understood: %s", name, diags[0].Summary)
+	if len(text) > maxLockFile {
+		return "", fmt.Errorf("the lock file is larger than %d bytes", maxLockFile)
 	}
-	content, _, diags := file.Body.PartialContent(&hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "provider", LabelNames: []string{"source"}}}})
-	if diags.HasErrors() {
-		return "", fmt.Errorf("the lock file %s cannot be understood: %s", name, diags[0].Summary)
-	}
-	for _, block := range content.Blocks {
-		if block.Labels[0] != source {
+	return lockedIn(string(text), source, filepath.Base(lockFile))
+}
+
+const maxLockFile = 1 << 20
+
+// The lock file is written by a program, in one form. It comes from a
+// repository, so nothing that can be made to take long reads it.
+var (
+	lockBlock   = regexp.MustCompile(`(?m)^\s*provider\s+"([^"\n]*)"\s*\{`)
+	lockVersion = regexp.MustCompile(`(?m)^\s*version\s*=\s*"([^"\n]*)"`)
+)
+
+func lockedIn(text, source, file string) (string, error) {
+	blocks := lockBlock.FindAllStringSubmatchIndex(text, -1)
+	for i, at := range blocks {
+		if text[at[2]:at[3]] != source {
 			continue
 		}
-		attributes, _, _ := block.Body.PartialContent(&hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "version", Required: true}}})
-		if attributes == nil || attributes.Attributes["version"] == nil {
-			return "", fmt.Errorf("the lock file %s has no version of %s", name, source)
+		end := len(text)
+		if i+1 < len(blocks) {
+			end = blocks[i+1][0]
 		}
-		v, diags := attributes.Attributes["version"].Expr.Value(nil)
-		if diags.HasErrors() || v.IsNull() || v.Type() != cty.String || !filepath.IsLocal(v.AsString()) {
-			return "", fmt.Errorf("the lock file %s has no version of %s", name, source)
+		version := lockVersion.FindStringSubmatch(text[at[1]:end])
+		if version == nil || !filepath.IsLocal(version[1]) || strings.ContainsAny(version[1], `/\`) {
+			return "", fmt.Errorf("the lock file %s has no version of %s", file, source)
 		}
-		return v.AsString(), nil
+		return version[1], nil
 	}
 	return "", nil
 }

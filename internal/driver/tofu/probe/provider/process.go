@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -69,7 +70,7 @@ func Start(s *Spawner, c Command) (*Process, error) {
 		VersionedPlugins: map[int]plugin.PluginSet{5: set, 6: set},
 		RunnerFunc: func(_ hclog.Logger, asked *exec.Cmd, _ string) (runner.Runner, error) {
 			cmd := exec.Command(c.Path) // what is asked for names no program
-			cmd.Env, cmd.Dir = slices.Concat(c.Env, asked.Env), c.Dir
+			cmd.Env, cmd.Dir = slices.Concat(c.Env, quiet(c.Path), asked.Env), c.Dir
 			return newGroupRunner(s, cmd)
 		},
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
@@ -87,6 +88,18 @@ func Start(s *Spawner, c Command) (*Process, error) {
 		return nil, fmt.Errorf("start the provider: %w%s", err, p.said())
 	}
 	return p, nil
+}
+
+// quiet keeps a provider from describing each call on its standard error, which
+// takes longer than a read and is read by nobody.
+func quiet(path string) []string {
+	names := []string{"TF_LOG", "TF_LOG_SDK", "TF_LOG_SDK_PROTO", "TF_LOG_SDK_FRAMEWORK", "TF_LOG_SDK_HELPER_SCHEMA", "TF_LOG_SDK_MUX", "TF_LOG_PROVIDER"}
+	name, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(path), "terraform-provider-"), "_")
+	names = append(names, "TF_LOG_PROVIDER_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_")))
+	for i, name := range names {
+		names[i] = name + "=off"
+	}
+	return names
 }
 
 func (p *Process) connect() error {
@@ -128,6 +141,22 @@ func (p *Process) Stop() {
 // Said is the end of what the provider wrote to its standard error, which can
 // hold anything, secrets too.
 func (p *Process) Said() string { return p.stderr.String() }
+
+// Panic is the line of its standard error in which the provider says why it
+// crashed; empty if there is none. A crash is noticed before all was read.
+func (p *Process) Panic(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	for !p.Exited() && ctx.Err() == nil {
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+	p.stderr.mu.Lock()
+	defer p.stderr.mu.Unlock()
+	return p.stderr.panic
+}
 
 func (p *Process) said() string {
 	if said := p.Said(); said != "" {
@@ -181,8 +210,9 @@ func setCapabilities(req protoreflect.Message) {
 
 // tail keeps the end of what is written to it.
 type tail struct {
-	mu   sync.Mutex
-	text []byte
+	mu    sync.Mutex
+	text  []byte
+	panic string // the first line that says why a Go program ended
 }
 
 const tailSize = 2000
@@ -190,6 +220,9 @@ const tailSize = 2000
 func (t *tail) Write(text []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if line := string(text); t.panic == "" && (strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")) {
+		t.panic, _, _ = strings.Cut(line[:min(len(line), tailSize)], "\n")
+	}
 	t.text = append(t.text, text...)
 	if extra := len(t.text) - tailSize; extra > tailSize {
 		t.text = append(t.text[:0], t.text[extra:]...)
