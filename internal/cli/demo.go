@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -64,6 +66,12 @@ type scenario struct {
 	number int
 }
 
+// scenarioStep is one step of it.
+type scenarioStep struct {
+	title string
+	do    func(context.Context) (string, error)
+}
+
 // step does something and says how it went and how long it took.
 func (d *scenario) step(ctx context.Context, title string, do func(ctx context.Context) (string, error)) error {
 	d.number++
@@ -91,19 +99,18 @@ func (d *scenario) run(ctx context.Context) (err error) {
 		}
 		d.local.stop()
 	}()
-	for _, s := range []struct {
-		title string
-		do    func(context.Context) (string, error)
-	}{
+	steps := []scenarioStep{
 		{"Start a control plane and the engine, with the demo's repositories and Applications", d.start},
 		{"All Applications become Synced and Healthy", d.allWell},
 		{"Commit a change: the Deployment web gets another number of replicas", d.commit},
 		{"Delete the Deployment web behind Plumb's back", d.deleted},
 		{"Scale the Deployment web behind Plumb's back", d.scaled},
 		{"Remove a file from Git: the ConfigMap web-banner is pruned", d.pruned},
-		{"All Applications are Synced and Healthy at the end", d.allWell},
-		{"Stop everything and leave no process", d.stopped},
-	} {
+	}
+	steps = append(steps, d.infrastructureSteps()...)
+	steps = append(steps, scenarioStep{"All Applications are Synced and Healthy at the end", d.allWell},
+		scenarioStep{"Stop everything and leave no process", d.stopped})
+	for _, s := range steps {
 		if err := d.step(ctx, s.title, s.do); err != nil {
 			return err
 		}
@@ -161,15 +168,7 @@ func (d *scenario) shop() string { return d.c.demo(d.options).Repository("shop")
 
 func (d *scenario) commit(ctx context.Context) (string, error) {
 	path := filepath.Join(d.shop(), "apps", "plain", "deployment.yaml")
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return "", err
-	}
-	changed := strings.Replace(string(text), "replicas: 2", "replicas: 3", 1)
-	if changed == string(text) {
-		return "", errors.New("the manifest has no line \"replicas: 2\"")
-	}
-	if err := os.WriteFile(path, []byte(changed), 0o644); err != nil {
+	if err := changeFile(path, "replicas: 2", "replicas: 3"); err != nil {
 		return "", err
 	}
 	if err := demo.Commit(ctx, d.shop(), "web: three replicas"); err != nil {
@@ -263,15 +262,37 @@ func (d *scenario) stopped(ctx context.Context) (string, error) {
 	if len(pids) == 0 {
 		return "", errors.New("there were no processes to stop")
 	}
+	pids = append(pids, processesOf(d.options.dataDir, pids)...)
 	d.local.stop()
 	return fmt.Sprintf("%d processes ended", len(pids)), d.poll(ctx, func() error {
-		for _, pid := range pids {
+		for _, pid := range append(pids, processesOf(d.options.dataDir, nil)...) {
 			if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
 				return fmt.Errorf("process %d is still there", pid)
 			}
 		}
 		return nil
 	})
+}
+
+// processesOf finds processes, beside known ones and this one, whose command line
+// names a directory: providers and runs of OpenTofu. Where there is no /proc it
+// finds none.
+func processesOf(dir string, known []int) []int {
+	entries, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return nil
+	}
+	var pids []int
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(entry)))
+		if err != nil || pid == os.Getpid() || slices.Contains(known, pid) {
+			continue
+		}
+		if text, err := os.ReadFile(entry); err == nil && bytes.Contains(text, []byte(dir)) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // poll asks until there is no error, and gives the last one when the step's

@@ -15,6 +15,9 @@ type environment struct {
 	NoColor bool
 	// DataDir is the default data directory.
 	DataDir string
+	// CacheDir is where previews keep what they fetch: plumb in the user's cache
+	// directory where it is empty.
+	CacheDir string
 	// Program is the path of this program, for processes that it starts.
 	Program string
 	// Tools are how OpenTofu and Terraform are run.

@@ -19,9 +19,12 @@ func renderers() render.Tools {
 // newPreviewer gives what previews Applications with the user's own rights.
 // What it gives last must be called at the end.
 func (c commandline) newPreviewer(ctx context.Context) (previewer, func(), error) {
-	dir, err := serverDataDir()
-	if err != nil {
-		return nil, nil, err
+	dir := c.env.CacheDir
+	if dir == "" {
+		var err error
+		if dir, err = serverDataDir(); err != nil {
+			return nil, nil, err
+		}
 	}
 	p, end, err := server.NewPreviewer(ctx, c.connection.config, dir, c.env.Tools, nil)
 	if err != nil {
