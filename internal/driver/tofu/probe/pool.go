@@ -22,10 +22,12 @@ type Options struct {
 	// that is asked for its schema.
 	MaxProcesses int
 	// MaxAge, MaxRSS and MaxIdle are when a process is replaced or ended (1 h,
-	// 1 GiB, 10 min).
-	MaxAge  time.Duration
-	MaxRSS  int64
-	MaxIdle time.Duration
+	// 1 GiB, 10 min), and MaxGrowth how much it may grow once it is warm (64 MiB):
+	// terraform-plugin-framework keeps some kilobytes of each call for ever.
+	MaxAge    time.Duration
+	MaxRSS    int64
+	MaxGrowth int64
+	MaxIdle   time.Duration
 	// StartTimeout and ReadTimeout bound a start and a single read (1 min, 30 s).
 	StartTimeout, ReadTimeout time.Duration
 	// Concurrency is how many reads are under way for one configuration of a
@@ -70,6 +72,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxRSS == 0 {
 		o.MaxRSS = 1 << 30
+	}
+	if o.MaxGrowth == 0 {
+		o.MaxGrowth = 64 << 20
 	}
 	if o.Concurrency == 0 {
 		o.Concurrency = 10
@@ -218,6 +223,8 @@ type warm struct {
 	late          int
 	retired       bool
 
+	reads   int
+	base    int64 // what it held when it was warm
 	rss     int64 // when it was last measured
 	weighed time.Time
 }
@@ -227,9 +234,16 @@ func (p *Prober) worn(w *warm) bool {
 	now := p.o.Now()
 	if now.Sub(w.weighed) >= time.Second { // it takes longer than a read
 		w.rss, w.weighed = w.RSS(), now
+		if w.base == 0 && w.reads >= warmReads {
+			w.base = w.rss
+		}
 	}
-	return w.Exited() || now.Sub(w.started) >= p.o.MaxAge || w.rss > p.o.MaxRSS || w.late >= maxLate
+	grown := w.base > 0 && w.rss-w.base > p.o.MaxGrowth
+	return w.Exited() || now.Sub(w.started) >= p.o.MaxAge || w.rss > p.o.MaxRSS || grown || w.late >= maxLate
 }
+
+// warmReads is after how many reads a process is warm.
+const warmReads = 200
 
 // maxLate is how many reads in a row a process may leave without an answer.
 const maxLate = 3
@@ -403,6 +417,7 @@ func (e *entry) crash(now time.Time) {
 func (p *Prober) release(e *entry, w *warm) {
 	p.mu.Lock()
 	w.users--
+	w.reads++
 	w.used = p.o.Now()
 	var stop []*warm
 	switch {
