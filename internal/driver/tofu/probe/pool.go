@@ -22,7 +22,7 @@ type Options struct {
 	// that is asked for its schema.
 	MaxProcesses int
 	// MaxAge, MaxRSS and MaxIdle are when a process is replaced or ended (1 h,
-	// 1 GiB, 10 min), and MaxGrowth how much it may grow once it is warm (64 MiB):
+	// 1 GiB, 10 min), and MaxGrowth how much it may grow once it is warm (128 MiB):
 	// terraform-plugin-framework keeps some kilobytes of each call for ever.
 	MaxAge    time.Duration
 	MaxRSS    int64
@@ -74,7 +74,7 @@ func (o Options) withDefaults() Options {
 		o.MaxRSS = 1 << 30
 	}
 	if o.MaxGrowth == 0 {
-		o.MaxGrowth = 64 << 20
+		o.MaxGrowth = 128 << 20
 	}
 	if o.Concurrency == 0 {
 		o.Concurrency = 10
@@ -213,6 +213,7 @@ type entry struct {
 	crashes   int
 	crashedAt time.Time
 	strain    strain
+	latency   time.Duration // of reads, lately
 }
 
 // warm is a process that is configured.
@@ -446,12 +447,28 @@ func (p *Prober) failed(e *entry, w *warm, crashed bool) {
 }
 
 // answered notes that a call was answered.
-func (p *Prober) answered(e *entry, w *warm) {
+func (p *Prober) answered(e *entry, w *warm, took time.Duration) {
 	p.mu.Lock()
 	w.late = 0
+	e.latency += (took - e.latency) / 8
 	p.mu.Unlock()
 	p.eased(e)
 }
+
+// workers is how many reads of one check are under way at once: few where
+// answers are quick, since that only makes providers open and close more
+// connections than they keep.
+func (p *Prober) workers(e *entry) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e.latency == 0 {
+		return p.o.Concurrency
+	}
+	return min(p.o.Concurrency, 2+int(e.latency/quick))
+}
+
+// quick is an answer for which it is not worth while to ask for more meanwhile.
+const quick = 3 * time.Millisecond
 
 // ProcessInfo describes a running process.
 type ProcessInfo struct {
