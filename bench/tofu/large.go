@@ -23,25 +23,11 @@ const many = `terraform {
 
 variable "n" { type = number }
 
-resource "cloud_thing" "all" {
-  count   = var.n
-  name    = "thing-${count.index}"
-  string  = "some text"
-  number  = 1.5
-  integer = count.index
-  bool    = true
-  tags    = { Application = "large", Index = tostring(count.index) }
-  list    = ["a", "b", "c"]
-  set     = ["x", "y"]
-  nested  = { key = "k", value = "v" }
-
-  list_block {
-    key   = "first"
-    value = "1"
-  }
-  set_block {
-    key = "second"
-  }
+resource "cloud_record" "all" {
+  count  = var.n
+  name   = "record-${count.index}"
+  values = ["10.0.0.1", "10.0.0.2"]
+  ttl    = 300
 }
 `
 
@@ -161,13 +147,12 @@ func (r *rig) fill(ctx context.Context, instances []any, first map[string]any) e
 func (r *rig) instance(ctx context.Context, i int, first map[string]any) (map[string]any, error) {
 	attributes := first["attributes"].(map[string]any)
 	body := maps.Clone(attributes)
-	for _, computed := range []string{"id", "arn", "computed", "fingerprint", "revision", "optional_computed", "computed_list", "computed_map", "computed_object"} {
+	for _, computed := range []string{"id", "arn", "fqdn"} {
 		delete(body, computed)
 	}
-	body["name"], body["integer"] = fmt.Sprintf("thing-%d", i), i
-	body["tags"] = map[string]any{"Application": "large", "Index": fmt.Sprint(i)}
+	body["name"] = fmt.Sprintf("record-%d", i)
 	var made map[string]any
-	if err := r.cloud.call(ctx, http.MethodPost, "/v1/eu-west-1/thing", body, &made); err != nil {
+	if err := r.cloud.call(ctx, http.MethodPost, "/v1/eu-west-1/record", body, &made); err != nil {
 		return nil, err
 	}
 	instance, own := maps.Clone(first), maps.Clone(attributes)
