@@ -111,6 +111,7 @@ func (s *soak) declared() int {
 // change edits some Applications in one commit, makes some and deletes one.
 func (s *soak) change(ctx context.Context) error {
 	files := map[string][]byte{}
+	s.going = map[string]bool{}
 	var touched, fresh []*app
 	for _, name := range s.appNames() {
 		a := s.apps[name]
@@ -163,7 +164,7 @@ func (s *soak) change(ctx context.Context) error {
 func (s *soak) newApp() *app {
 	for i := 0; ; i++ {
 		name := fmt.Sprintf("infra-%d", i)
-		if s.apps[name] != nil {
+		if s.apps[name] != nil || s.going[name] {
 			continue
 		}
 		s.made++
@@ -219,6 +220,7 @@ func (s *soak) deleteApp(ctx context.Context, a *app) error {
 	s.deleted++
 	s.changes = append(s.changes, a.name+" deleted")
 	delete(s.apps, a.name)
+	s.going[a.name] = true
 	return harness.Await(ctx, func() error {
 		err := s.client.Resource(applications).Namespace(namespace).Delete(ctx, a.name, metav1.DeleteOptions{})
 		if apierrors.IsNotFound(err) {
