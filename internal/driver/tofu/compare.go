@@ -170,7 +170,7 @@ func (m *module) remember(key string, s *spec, c driver.Comparison, p *run.Plann
 
 // comparison is what a plan says.
 func (m *module) comparison(want *driver.Desired, p *run.Planned) driver.Comparison {
-	c := driver.Comparison{Calls: 1, Recorded: true, Whole: true, Outputs: m.state.outputs}
+	c := driver.Comparison{Calls: 1, Recorded: true, Whole: true, Outputs: m.outputs()}
 	byName := map[string]*driver.Resource{}
 	for _, i := range m.state.resources {
 		r := resourceOf(i)
@@ -223,7 +223,7 @@ func nameIn(a plan.Address) string {
 
 // inSync is the comparison where nothing differs.
 func (m *module) inSync() driver.Comparison {
-	c := driver.Comparison{Recorded: true, Whole: true, Outputs: m.state.outputs}
+	c := driver.Comparison{Recorded: true, Whole: true, Outputs: m.outputs()}
 	for _, i := range m.state.resources {
 		c.Resources = append(c.Resources, resourceOf(i))
 	}
