@@ -150,6 +150,9 @@ func (e *Engine) want(ctx context.Context, r request, before *desired) (*desired
 	if err != nil {
 		return nil, err
 	}
+	if texts := sensitive(r.inputs); len(texts) > 0 {
+		bundle.Secrets = bundle.Secrets.With(texts)
+	}
 	if bundle.Module != nil {
 		m := *bundle.Module // that of the cache is shared
 		m.Variables, m.Env = given.variables, given.env

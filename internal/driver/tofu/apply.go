@@ -445,6 +445,7 @@ func (m *module) resume(ctx context.Context, s *spec) error {
 		if doc, err := m.storedState(ctx, s); err == nil {
 			m.state = doc
 			r.before = m.inSync()
+			r.before.Outputs = maskOutputs(r.before.Outputs, s.masks())
 		}
 		m.resumed = true
 		m.start(r, func(ctx context.Context) error {

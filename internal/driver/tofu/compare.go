@@ -120,6 +120,7 @@ func (m *module) look(ctx context.Context, want *driver.Desired, s *spec, key st
 	}
 	if !dirty && !want.Full && !want.Fresh && m.clean(key) {
 		c := m.inSync()
+		c.Outputs = maskOutputs(c.Outputs, s.masks())
 		m.remember(key, s, c, nil)
 		m.verified = time.Now().Add(-m.d.o.Backstop + m.d.interval(want)) // a probe is soon to say whether it still holds
 		m.schedule(want, 0)
@@ -130,7 +131,7 @@ func (m *module) look(ctx context.Context, want *driver.Desired, s *spec, key st
 		return driver.Comparison{}, err
 	}
 	m.unchanged = m.settledOnce(key)
-	c := m.comparison(want, planned)
+	c := m.comparison(want, s, planned)
 	m.verified = time.Now()
 	if want.Full {
 		return c, nil
@@ -169,8 +170,9 @@ func (m *module) remember(key string, s *spec, c driver.Comparison, p *run.Plann
 }
 
 // comparison is what a plan says.
-func (m *module) comparison(want *driver.Desired, p *run.Planned) driver.Comparison {
-	c := driver.Comparison{Calls: 1, Recorded: true, Whole: true, Outputs: m.state.outputs}
+func (m *module) comparison(want *driver.Desired, s *spec, p *run.Planned) driver.Comparison {
+	masks := s.masks()
+	c := driver.Comparison{Calls: 1, Recorded: true, Whole: true, Outputs: maskOutputs(m.state.outputs, masks)}
 	byName := map[string]*driver.Resource{}
 	for _, i := range m.state.resources {
 		r := resourceOf(i)
@@ -196,7 +198,7 @@ func (m *module) comparison(want *driver.Desired, p *run.Planned) driver.Compari
 				refused = r.Ref.Name
 				continue
 			}
-			steps = append(steps, plan.Step{Change: ch.change, Phase: plan.Sync})
+			steps = append(steps, plan.Step{Change: maskChange(ch.change, masks), Phase: plan.Sync})
 		}
 	}
 	if refused != "" {
@@ -205,7 +207,7 @@ func (m *module) comparison(want *driver.Desired, p *run.Planned) driver.Compari
 	}
 	c.Notes = append(c.Notes, m.note()...)
 	for _, w := range p.Warnings {
-		c.Notes = append(c.Notes, w.String())
+		c.Notes = append(c.Notes, masks.Mask(w.String()))
 	}
 	for _, r := range byName {
 		c.Resources = append(c.Resources, *r)
