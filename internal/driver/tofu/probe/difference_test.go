@@ -126,7 +126,7 @@ func compareWorld(t *testing.T, p *probe.Prober, number int, c *tally) {
 	}
 	c.mu.Unlock()
 	w.compare("nothing")
-	for range changesPerWorld {
+	for range min(changesPerWorld, *differenceCases/3) {
 		if t.Failed() {
 			return
 		}
