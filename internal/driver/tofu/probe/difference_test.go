@@ -87,7 +87,6 @@ type world struct {
 	subject  *probe.Subject
 	verdicts *probe.Verdicts
 	c        *tally
-	unclean  bool // a plan has changes though nothing was changed
 }
 
 const changesPerWorld = 9
