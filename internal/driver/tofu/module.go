@@ -61,6 +61,7 @@ type known struct {
 	comparison driver.Comparison
 	planned    *run.Planned
 	at         time.Time
+	shows      shown
 }
 
 // failure is the last attempt to compare that failed: it is not tried again at
