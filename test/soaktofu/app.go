@@ -20,6 +20,9 @@ var applications = schema.GroupVersionResource{Group: "plumb.dev", Version: "v1a
 // app is an Application as it should be: a module of some resources.
 type app struct {
 	name string
+	// path is its own, also where another one had the name before: what Git said of
+	// that must not be taken for what it says of this.
+	path string
 	// net is the number of the network: another one replaces it, and all in it.
 	net       int
 	resources map[string]*resource
@@ -34,8 +37,6 @@ type resource struct {
 	// generation is in what can't be changed: another one replaces it.
 	generation int
 }
-
-func (a *app) path() string { return "apps/" + a.name }
 
 func (a *app) key(name string) string { return a.name + "/" + name }
 
@@ -86,7 +87,7 @@ func (s *soak) manifest(a *app) *unstructured.Unstructured {
 		"metadata": map[string]any{"name": a.name, "namespace": namespace, "finalizers": []any{"resources-finalizer.argocd.argoproj.io"}},
 		"spec": map[string]any{
 			"source": map[string]any{
-				"repoURL": "file://" + s.repo.Path, "path": a.path(), "targetRevision": "main", "tofu": map[string]any{"env": env},
+				"repoURL": "file://" + s.repo.Path, "path": a.path, "targetRevision": "main", "tofu": map[string]any{"env": env},
 			},
 			"syncPolicy": map[string]any{
 				"automated": map[string]any{"prune": true, "selfHeal": true},
@@ -111,6 +112,7 @@ func (s *soak) declared() int {
 // change edits some Applications in one commit, makes some and deletes one.
 func (s *soak) change(ctx context.Context) error {
 	files := map[string][]byte{}
+	s.going = map[string]bool{}
 	var touched, fresh []*app
 	for _, name := range s.appNames() {
 		a := s.apps[name]
@@ -131,7 +133,7 @@ func (s *soak) change(ctx context.Context) error {
 		touched, fresh = append(touched, a), append(fresh, a)
 	}
 	for _, a := range touched {
-		files[a.path()+"/main.tf"] = []byte(a.text())
+		files[a.path+"/main.tf"] = []byte(a.text())
 	}
 	s.commits++
 	revision, err := s.repo.Commit(ctx, files, fmt.Sprintf("Change %d", s.commits))
@@ -163,11 +165,11 @@ func (s *soak) change(ctx context.Context) error {
 func (s *soak) newApp() *app {
 	for i := 0; ; i++ {
 		name := fmt.Sprintf("infra-%d", i)
-		if s.apps[name] != nil {
+		if s.apps[name] != nil || s.going[name] {
 			continue
 		}
 		s.made++
-		a := &app{name: name, net: s.random.IntN(200), resources: map[string]*resource{}}
+		a := &app{name: name, path: fmt.Sprintf("apps/%s-%d", name, s.made), net: s.random.IntN(200), resources: map[string]*resource{}}
 		for range 4 + s.random.IntN(5) {
 			s.declare(a)
 		}
@@ -219,6 +221,7 @@ func (s *soak) deleteApp(ctx context.Context, a *app) error {
 	s.deleted++
 	s.changes = append(s.changes, a.name+" deleted")
 	delete(s.apps, a.name)
+	s.going[a.name] = true
 	return harness.Await(ctx, func() error {
 		err := s.client.Resource(applications).Namespace(namespace).Delete(ctx, a.name, metav1.DeleteOptions{})
 		if apierrors.IsNotFound(err) {

@@ -101,7 +101,7 @@ func (s *soak) unsettled(a *app, u *unstructured.Unstructured) string {
 
 // tree identifies what a revision says of an Application.
 func (s *soak) tree(a *app, revision string) string {
-	at := fmt.Sprintf("%s:%s", revision, a.path())
+	at := fmt.Sprintf("%s:%s", revision, a.path)
 	if s.trees[at] == "" {
 		out, err := exec.Command("git", "-C", s.repo.Path, "rev-parse", at).Output()
 		if err != nil {

@@ -38,6 +38,7 @@ type soak struct {
 	engine  *harness.Engine
 
 	apps   map[string]*app
+	going  map[string]bool   // deleted in this round
 	trees  map[string]string // what commits say of Applications
 	number int               // of names given
 
@@ -51,7 +52,7 @@ func (s *soak) kills() int { return s.plumbKills + s.tofuKills + s.apiKills }
 
 func (s *soak) open(ctx context.Context) error {
 	s.random = rand.New(rand.NewPCG(s.options.seed, 2)) //nolint:gosec // a scenario must be repeatable
-	s.apps, s.trees = map[string]*app{}, map[string]string{}
+	s.apps, s.going, s.trees = map[string]*app{}, map[string]bool{}, map[string]string{}
 	began := time.Now()
 	var err error
 	if s.cloud, err = newCloud(); err != nil {

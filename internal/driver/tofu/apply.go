@@ -236,7 +236,7 @@ type running struct {
 
 // start does something to the folder that goes on when the caller has returned.
 func (m *module) start(r *running, do func(context.Context) error) {
-	ctx, cancel := context.WithCancel(m.d.life)
+	ctx, cancel := context.WithCancel(run.Detachable(m.d.life, m.d.life.Done()))
 	r.cancel, r.ended = cancel, make(chan struct{})
 	m.live.set(r)
 	m.d.wait.Go(func() {
@@ -445,7 +445,6 @@ func (m *module) resume(ctx context.Context, s *spec) error {
 		if doc, err := m.storedState(ctx, s); err == nil {
 			m.state = doc
 			r.before = m.inSync()
-			r.before.Outputs = maskOutputs(r.before.Outputs, s.masks())
 		}
 		m.resumed = true
 		m.start(r, func(ctx context.Context) error {

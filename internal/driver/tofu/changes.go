@@ -11,6 +11,7 @@ import (
 	"github.com/plumb-dev/plumb/internal/driver/tofu/run"
 	"github.com/plumb-dev/plumb/internal/health"
 	"github.com/plumb-dev/plumb/internal/plan"
+	"github.com/plumb-dev/plumb/internal/render"
 )
 
 // Outputs are shown as resources where a plan changes nothing else.
@@ -35,7 +36,7 @@ func (m *module) changes(p *run.Planned) []change {
 	said := planjson.Convert(p.Plan, planjson.Options{Salt: m.d.o.Salt})
 	var out []change
 	for _, s := range said.Plan.Steps {
-		out = append(out, change{s.Change, m.cause(s.Change, said.Drift)})
+		out = append(out, change{m.masked(maskChange(s.Change, m.masks)), m.cause(s.Change, said.Drift)})
 	}
 	if len(out) > 0 {
 		return out
@@ -52,7 +53,74 @@ func (m *module) shown(v any) plan.State {
 	if v == nil {
 		return plan.State{}
 	}
-	return plan.State{Object: map[string]any{"value": v}}
+	return plan.State{Object: map[string]any{"value": m.hidden(v)}}
+}
+
+// masked hides in a change what Plumb knows to be secret, and the module does not:
+// values from Secrets are for variables that it may not have declared so.
+func (m *module) masked(c plan.Change) plan.Change {
+	switch c := c.(type) {
+	case plan.Create:
+		c.After = m.hide(c.After)
+		return c
+	case plan.Update:
+		c.Before, c.After = m.hide(c.Before), m.hide(c.After)
+		return c
+	case plan.Replace:
+		c.Before, c.After = m.hide(c.Before), m.hide(c.After)
+		return c
+	case plan.Delete:
+		c.Before = m.hide(c.Before)
+		return c
+	case plan.Forget:
+		c.Before = m.hide(c.Before)
+		return c
+	}
+	return c
+}
+
+func (m *module) hide(s plan.State) plan.State {
+	if s.Object != nil {
+		s.Object, _ = m.hidden(s.Object).(map[string]any)
+	}
+	return s
+}
+
+// hidden is a value in which all texts are masked.
+func (m *module) hidden(v any) any {
+	switch v := v.(type) {
+	case string:
+		return m.mask(v)
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for name, inner := range v {
+			out[m.mask(name)] = m.hidden(inner)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, inner := range v {
+			out[i] = m.hidden(inner)
+		}
+		return out
+	}
+	return v
+}
+
+func (m *module) mask(text string) string { return m.runner.Masker().Mask(text) }
+
+// outputs are those of the state. One that holds a secret is one, whatever the
+// module says of it.
+func (m *module) outputs() map[string]render.Value {
+	if m.runner == nil {
+		return m.state.outputs
+	}
+	out := make(map[string]render.Value, len(m.state.outputs))
+	for name, v := range m.state.outputs {
+		v.Sensitive = v.Sensitive || m.mask(string(v.JSON)) != string(v.JSON)
+		out[name] = v
+	}
+	return out
 }
 
 // cause says why a plan has a change: that what is declared has changed, or what

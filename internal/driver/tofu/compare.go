@@ -120,7 +120,6 @@ func (m *module) look(ctx context.Context, want *driver.Desired, s *spec, key st
 	}
 	if !dirty && !want.Full && !want.Fresh && m.clean(key) {
 		c := m.inSync()
-		c.Outputs = maskOutputs(c.Outputs, s.masks())
 		m.remember(key, s, c, nil)
 		m.verified = time.Now().Add(-m.d.o.Backstop + m.d.interval(want)) // a probe is soon to say whether it still holds
 		m.schedule(want, 0)
@@ -131,7 +130,7 @@ func (m *module) look(ctx context.Context, want *driver.Desired, s *spec, key st
 		return driver.Comparison{}, err
 	}
 	m.unchanged = m.settledOnce(key)
-	c := m.comparison(want, s, planned)
+	c := m.comparison(want, planned)
 	m.verified = time.Now()
 	if want.Full {
 		return c, nil
@@ -170,9 +169,8 @@ func (m *module) remember(key string, s *spec, c driver.Comparison, p *run.Plann
 }
 
 // comparison is what a plan says.
-func (m *module) comparison(want *driver.Desired, s *spec, p *run.Planned) driver.Comparison {
-	masks := s.masks()
-	c := driver.Comparison{Calls: 1, Recorded: true, Whole: true, Outputs: maskOutputs(m.state.outputs, masks)}
+func (m *module) comparison(want *driver.Desired, p *run.Planned) driver.Comparison {
+	c := driver.Comparison{Calls: 1, Recorded: true, Whole: true, Outputs: m.outputs()}
 	byName := map[string]*driver.Resource{}
 	for _, i := range m.state.resources {
 		r := resourceOf(i)
@@ -198,7 +196,7 @@ func (m *module) comparison(want *driver.Desired, s *spec, p *run.Planned) drive
 				refused = r.Ref.Name
 				continue
 			}
-			steps = append(steps, plan.Step{Change: maskChange(ch.change, masks), Phase: plan.Sync})
+			steps = append(steps, plan.Step{Change: ch.change, Phase: plan.Sync})
 		}
 	}
 	if refused != "" {
@@ -207,7 +205,7 @@ func (m *module) comparison(want *driver.Desired, s *spec, p *run.Planned) drive
 	}
 	c.Notes = append(c.Notes, m.note()...)
 	for _, w := range p.Warnings {
-		c.Notes = append(c.Notes, masks.Mask(w.String()))
+		c.Notes = append(c.Notes, w.String())
 	}
 	for _, r := range byName {
 		c.Resources = append(c.Resources, *r)
@@ -225,7 +223,7 @@ func nameIn(a plan.Address) string {
 
 // inSync is the comparison where nothing differs.
 func (m *module) inSync() driver.Comparison {
-	c := driver.Comparison{Recorded: true, Whole: true, Outputs: m.state.outputs}
+	c := driver.Comparison{Recorded: true, Whole: true, Outputs: m.outputs()}
 	for _, i := range m.state.resources {
 		c.Resources = append(c.Resources, resourceOf(i))
 	}

@@ -1,6 +1,7 @@
 package tofu_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -49,6 +50,8 @@ type stage struct {
 	// patience of the driver at its end, and its log.
 	patience time.Duration
 	log      *slog.Logger
+	// path is where the program is; that of the tools if empty.
+	path string
 }
 
 func newStage(t testing.TB) *stage {
@@ -74,7 +77,7 @@ func (s *stage) start() {
 
 func (s *stage) options() tofu.Options {
 	return tofu.Options{
-		Dir: s.dir, States: s.states, Path: []string{strings.TrimSuffix(s.tools.Tofu, "/tofu")},
+		Dir: s.dir, States: s.states, Path: []string{cmp.Or(s.path, strings.TrimSuffix(s.tools.Tofu, "/tofu"))},
 		Env:       append([]string{"PATH=" + os.Getenv("PATH")}, s.cloud.Env()...),
 		CLIConfig: s.tools.CLIConfig(s.t), Interval: 200 * time.Millisecond, Patience: s.patience, Log: s.log,
 	}

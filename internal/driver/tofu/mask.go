@@ -1,13 +1,12 @@
 package tofu
 
 import (
-	"maps"
-
 	"github.com/plumb-dev/plumb/internal/plan"
 	"github.com/plumb-dev/plumb/internal/render"
 )
 
-// maskChange masks what the program does not know to be secret.
+// maskChange masks what the program does not know to be secret, and what that
+// replaces: most likely the secret that was there before.
 func maskChange(c plan.Change, masks render.Texts) plan.Change {
 	switch c := c.(type) {
 	case plan.Create:
@@ -24,19 +23,4 @@ func maskChange(c plan.Change, masks render.Texts) plan.Change {
 		masks.MaskObjects(nil, c.Before.Object)
 	}
 	return c
-}
-
-// maskOutputs calls those outputs sensitive in which there is a secret.
-func maskOutputs(outputs map[string]render.Value, masks render.Texts) map[string]render.Value {
-	if len(masks) == 0 {
-		return outputs
-	}
-	out := maps.Clone(outputs)
-	for name, v := range out {
-		if !v.Sensitive && masks.Mask(string(v.JSON)) != string(v.JSON) {
-			v.Sensitive = true
-			out[name] = v
-		}
-	}
-	return out
 }

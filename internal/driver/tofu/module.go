@@ -39,6 +39,7 @@ type module struct {
 	state   stateDoc
 	known   *known
 	failed  *failure
+	masks   render.Texts
 	// unchanged is set where a plan has found nothing to do for the same module
 	// before.
 	unchanged bool
@@ -216,6 +217,7 @@ func (m *module) prepare(ctx context.Context, s *spec) error {
 	if err := guard.Err(refusals); err != nil {
 		return &driver.RefusedError{Why: err.Error()}
 	}
+	m.masks = s.masks()
 	return m.open(ctx, s)
 }
 

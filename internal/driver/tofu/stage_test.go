@@ -19,6 +19,7 @@ import (
 	"github.com/plumb-dev/plumb/internal/driver"
 	"github.com/plumb-dev/plumb/internal/driver/tofu"
 	"github.com/plumb-dev/plumb/internal/driver/tofu/run"
+	"github.com/plumb-dev/plumb/internal/health"
 	"github.com/plumb-dev/plumb/internal/plan"
 	"github.com/plumb-dev/plumb/test/fakecloud"
 )
@@ -156,8 +157,7 @@ func (s *stage) planned(d driver.Desired, want ...string) driver.Comparison {
 	deadline := time.Now().Add(patience)
 	for {
 		c := s.compare(d)
-		busy := slices.ContainsFunc(c.Resources, func(r driver.Resource) bool { return r.Health.Status == "Progressing" })
-		if busy && time.Now().Before(deadline) {
+		if progressing(c) && time.Now().Before(deadline) {
 			time.Sleep(20 * time.Millisecond)
 			continue
 		}
@@ -167,6 +167,10 @@ func (s *stage) planned(d driver.Desired, want ...string) driver.Comparison {
 		}
 		return c
 	}
+}
+
+func progressing(c driver.Comparison) bool {
+	return slices.ContainsFunc(c.Resources, func(r driver.Resource) bool { return r.Health.Status == health.Progressing })
 }
 
 func steps(c driver.Comparison) []string {

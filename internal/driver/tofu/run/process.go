@@ -95,6 +95,14 @@ func (r *Runner) start(j job, id string) (*exec.Cmd, error) {
 	return cmd, cmd.Start()
 }
 
+type detachKey struct{}
+
+// Detachable gives a context whose program is left running once detach is closed,
+// also where it was asked to end before and has not yet.
+func Detachable(ctx context.Context, detach <-chan struct{}) context.Context {
+	return context.WithValue(ctx, detachKey{}, detach)
+}
+
 // follow reads what a process writes until it ends. done is nil for a process
 // that an earlier caller started.
 func (r *Runner) follow(ctx context.Context, rec Record, progress func(Event), done <-chan error) (*ended, error) {
@@ -104,6 +112,7 @@ func (r *Runner) follow(ctx context.Context, rec Record, progress func(Event), d
 	ticker := time.NewTicker(glance)
 	defer ticker.Stop()
 	cancel, kill := ctx.Done(), (<-chan time.Time)(nil)
+	detach, _ := ctx.Value(detachKey{}).(<-chan struct{})
 	for over := false; !over; {
 		select {
 		case err := <-done:
@@ -119,6 +128,8 @@ func (r *Runner) follow(ctx context.Context, rec Record, progress func(Event), d
 			if r.config.Grace > 0 {
 				kill = time.After(r.config.Grace)
 			}
+		case <-detach:
+			return nil, ErrDetached
 		case <-kill:
 			if kill = nil; rec.alive() {
 				_ = syscall.Kill(-rec.PID, syscall.SIGKILL)
