@@ -36,7 +36,7 @@ func (m *module) changes(p *run.Planned) []change {
 	said := planjson.Convert(p.Plan, planjson.Options{Salt: m.d.o.Salt})
 	var out []change
 	for _, s := range said.Plan.Steps {
-		out = append(out, change{m.masked(s.Change), m.cause(s.Change, said.Drift)})
+		out = append(out, change{m.masked(maskChange(s.Change, m.masks)), m.cause(s.Change, said.Drift)})
 	}
 	if len(out) > 0 {
 		return out

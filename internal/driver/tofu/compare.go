@@ -165,7 +165,7 @@ func (m *module) plan(ctx context.Context, s *spec, o run.PlanOptions) (*run.Pla
 }
 
 func (m *module) remember(key string, s *spec, c driver.Comparison, p *run.Planned) {
-	m.known = &known{key: key, spec: s, comparison: c, planned: p, at: time.Now()}
+	m.known = &known{key: key, spec: s, comparison: c, planned: p, at: time.Now(), shows: shown{drifted: drifted(c)}}
 }
 
 // comparison is what a plan says.

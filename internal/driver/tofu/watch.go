@@ -143,15 +143,41 @@ func (m *module) looked(want *driver.Desired, c driver.Comparison) {
 	report := m.pending
 	m.pending = nil
 	m.live.mu.Unlock()
-	if report != nil {
-		scope := m.scope()
-		if c.Plan.Empty() {
-			m.d.verdicts.Remember(scope, *report)
-		} else {
-			m.d.verdicts.Remember(scope+" shown", *report)
-		}
+	switch {
+	case report == nil:
+	case c.Plan.Empty():
+		m.d.verdicts.Remember(m.scope(), *report)
+	case report.Same():
+		m.known.shows.same = true
+	default:
+		m.known.shows.differing = probe.NewVerdicts(1)
+		m.known.shows.differing.Remember("", *report)
 	}
 	m.schedule(want, m.d.interval(want))
+}
+
+// shown is what a probe has said before the plan that a comparison was made of: as
+// long as probes go on to say it, there is nothing new. It holds for this comparison
+// alone: after a heal the same drift is one more, although the state is the same
+// as before it.
+type shown struct {
+	differing *probe.Verdicts
+	same      bool
+	// drifted is set where the comparison shows a drift.
+	drifted bool
+}
+
+func (s shown) has(r probe.Report) bool {
+	if r.Same() {
+		return s.same
+	}
+	return s.differing != nil && s.differing.Settled("", r)
+}
+
+func drifted(c driver.Comparison) bool {
+	return slices.ContainsFunc(c.Resources, func(r driver.Resource) bool {
+		return r.Sync == driver.OutOfSync && (r.Cause == driver.CauseDrift || r.Cause == driver.CauseDeleted)
+	})
 }
 
 // scope is all that may make a change of what was none.
@@ -172,7 +198,7 @@ func (m *module) probe(ctx context.Context, interval time.Duration) {
 	overdue := time.Since(m.verified) > m.d.o.Backstop
 	subject, err := m.subjectNow(ctx)
 	scope := m.scope()
-	key := m.known.key
+	k := m.known
 	m.mu.Unlock()
 	if overdue {
 		m.doubt()
@@ -187,22 +213,24 @@ func (m *module) probe(ctx context.Context, interval time.Duration) {
 		return
 	}
 	m.mu.Lock()
-	same := m.known != nil && m.known.key == key
+	same := m.known == k
+	shows := k.shows
 	m.mu.Unlock()
 	if !same {
 		return // it was about another state of things
 	}
-	m.judge(scope, report, interval)
+	m.judge(scope, shows, report, interval)
 }
 
-func (m *module) judge(scope string, report probe.Report, interval time.Duration) {
-	if m.d.verdicts.Settled(scope, report) || m.d.verdicts.Settled(scope+" shown", report) {
+func (m *module) judge(scope string, shows shown, report probe.Report, interval time.Duration) {
+	settled := m.d.verdicts.Settled(scope, report)
+	if shows.has(report) || settled && !shows.drifted {
 		m.live.mu.Lock()
 		m.live.unknowns, m.live.note = 0, ""
 		m.live.mu.Unlock()
 		return
 	}
-	if report.Count(probe.Differs)+report.Count(probe.Gone) == 0 {
+	if !settled && report.Count(probe.Differs)+report.Count(probe.Gone) == 0 {
 		at := slices.IndexFunc(report.Results, func(r probe.Result) bool { return r.Verdict == probe.Unknown })
 		r := report.Results[at]
 		m.unknown(fmt.Sprintf("drift is looked for by plans, every %s, since the provider does not tell of %s: %s", interval, r.Address, r.Reason),

@@ -70,7 +70,7 @@ func Start(s *Spawner, c Command) (*Process, error) {
 		HandshakeConfig:  handshake,
 		VersionedPlugins: map[int]plugin.PluginSet{5: set, 6: set},
 		RunnerFunc: func(_ hclog.Logger, asked *exec.Cmd, _ string) (runner.Runner, error) {
-			cmd := exec.Command(c.Path) // what is asked for names no program
+			cmd := exec.Command(c.Path) //nolint:noctx // it lives longer than any call; what is asked for names no program
 			cmd.Env, cmd.Dir = slices.Concat(frugal(c.Path), c.Env, quiet(c.Path), asked.Env), c.Dir
 			return newGroupRunner(s, cmd)
 		},
