@@ -44,6 +44,8 @@ type module struct {
 	// before.
 	unchanged bool
 	verified  time.Time // when a plan last looked at everything
+	// applied is what a whole plan was last made true for, until the next look.
+	applied string
 	// discarded is set once nothing is left of what the module has made.
 	discarded bool
 
