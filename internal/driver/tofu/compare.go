@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"slices"
@@ -97,11 +98,24 @@ func (m *module) nothing(ctx context.Context, want *driver.Desired) (driver.Comp
 	return driver.Comparison{}, fmt.Errorf("what the module has made (%d resources) can't be looked at or destroyed without it, and its source can't be read: make it readable again, or remove the finalizer to leave the resources", max(doc.held, len(want.Inventory)))
 }
 
+// untouched tells whether a module was never run and holds nothing: that it can't be
+// run now does not keep its Application from being deleted.
+func (m *module) untouched(ctx context.Context, want *driver.Desired) bool {
+	if _, err := os.Stat(m.path("run")); !errors.Is(err, fs.ErrNotExist) || len(want.Inventory) > 0 {
+		return false
+	}
+	text, err := m.d.o.States.Load(ctx, stateID(m.owner, ""))
+	return err == nil && len(text) == 0
+}
+
 var errUnderWay = errors.New("an earlier run is under way")
 
 // look finds out how things stand.
 func (m *module) look(ctx context.Context, want *driver.Desired, s *spec, key string, dirty bool) (driver.Comparison, error) {
 	if err := m.prepare(ctx, s); err != nil {
+		if s.deleting && m.untouched(ctx, want) {
+			return driver.Comparison{Recorded: true, Whole: true}, nil
+		}
 		return driver.Comparison{}, err
 	}
 	if !m.resumed {
