@@ -36,7 +36,7 @@ func (m *module) changes(p *run.Planned) []change {
 	said := planjson.Convert(p.Plan, planjson.Options{Salt: m.d.o.Salt})
 	var out []change
 	for _, s := range said.Plan.Steps {
-		out = append(out, change{m.masked(maskChange(s.Change, m.masks)), m.cause(s.Change, said.Drift)})
+		out = append(out, change{maskChange(s.Change, m.masks), m.cause(s.Change, said.Drift)})
 	}
 	if len(out) > 0 {
 		return out
@@ -53,58 +53,9 @@ func (m *module) shown(v any) plan.State {
 	if v == nil {
 		return plan.State{}
 	}
-	return plan.State{Object: map[string]any{"value": m.hidden(v)}}
-}
-
-// masked hides in a change what Plumb knows to be secret, and the module does not:
-// values from Secrets are for variables that it may not have declared so.
-func (m *module) masked(c plan.Change) plan.Change {
-	switch c := c.(type) {
-	case plan.Create:
-		c.After = m.hide(c.After)
-		return c
-	case plan.Update:
-		c.Before, c.After = m.hide(c.Before), m.hide(c.After)
-		return c
-	case plan.Replace:
-		c.Before, c.After = m.hide(c.Before), m.hide(c.After)
-		return c
-	case plan.Delete:
-		c.Before = m.hide(c.Before)
-		return c
-	case plan.Forget:
-		c.Before = m.hide(c.Before)
-		return c
-	}
-	return c
-}
-
-func (m *module) hide(s plan.State) plan.State {
-	if s.Object != nil {
-		s.Object, _ = m.hidden(s.Object).(map[string]any)
-	}
-	return s
-}
-
-// hidden is a value in which all texts are masked.
-func (m *module) hidden(v any) any {
-	switch v := v.(type) {
-	case string:
-		return m.mask(v)
-	case map[string]any:
-		out := make(map[string]any, len(v))
-		for name, inner := range v {
-			out[m.mask(name)] = m.hidden(inner)
-		}
-		return out
-	case []any:
-		out := make([]any, len(v))
-		for i, inner := range v {
-			out[i] = m.hidden(inner)
-		}
-		return out
-	}
-	return v
+	object := map[string]any{"value": v}
+	m.masks.MaskObjects(nil, object)
+	return plan.State{Object: object}
 }
 
 func (m *module) mask(text string) string { return m.runner.Masker().Mask(text) }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -209,10 +211,16 @@ func (r *Runner) tidy() error {
 	return nil
 }
 
+// queryID is what the processes of queries bear instead of the id of a run.
+func (f Folder) queryID() string {
+	sum := sha256.Sum256([]byte(f.Path))
+	return "query-" + hex.EncodeToString(sum[:12])
+}
+
 // query runs a command that changes nothing and returns what it printed.
 func (r *Runner) query(ctx context.Context, operation string, env func([]string) []string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, r.config.Program, args...)
-	cmd.Dir, cmd.Env = r.folder.Module, r.environment("")
+	cmd.Dir, cmd.Env = r.folder.Module, r.environment(r.folder.queryID())
 	if env != nil {
 		cmd.Env = env(cmd.Env)
 	}
@@ -224,6 +232,9 @@ func (r *Runner) query(ctx context.Context, operation string, env func([]string)
 	err := cmd.Run()
 	if err == nil {
 		return stdout.Bytes(), nil
+	}
+	if cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == -1 { // its providers outlive a program that was killed
+		_ = syscall.Kill(-cmd.ProcessState.Pid(), syscall.SIGKILL)
 	}
 	if ctx.Err() != nil {
 		return nil, r.cancelled(operation, ctx)
