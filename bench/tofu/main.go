@@ -22,10 +22,10 @@ import (
 )
 
 type options struct {
-	modules, sample, rounds, parallel int
-	sizes                             string
-	bin                               string
-	keep                              bool
+	modules, sample, rounds, parallel, syncs int
+	sizes                                    string
+	bin                                      string
+	keep                                     bool
 }
 
 func main() {
@@ -34,6 +34,7 @@ func main() {
 	flag.IntVar(&o.sample, "terraform-modules", 40, "how many of these Terraform plans, if it is on the PATH")
 	flag.StringVar(&o.sizes, "sizes", "1000,10000", "resources in large states")
 	flag.IntVar(&o.rounds, "rounds", 10, "how often the probe checks everything")
+	flag.IntVar(&o.syncs, "syncs", 5, "syncs of each kind beside bare applies; 0: none")
 	flag.IntVar(&o.parallel, "parallel", runtime.NumCPU(), "plans or checks at once")
 	flag.StringVar(&o.bin, "bin", "bin", "where scripts/tofu has put OpenTofu, providers and the fake cloud")
 	flag.BoolVar(&o.keep, "keep", false, "keep the folder with the modules")
@@ -72,6 +73,11 @@ func run(ctx context.Context, o options) (missed bool, err error) {
 	}
 	for _, n := range sizes {
 		if err := r.compareLarge(ctx, n, t); err != nil {
+			return false, err
+		}
+	}
+	if o.syncs > 0 {
+		if err := r.compareLoop(ctx, t); err != nil {
 			return false, err
 		}
 	}

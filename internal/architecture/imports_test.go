@@ -115,7 +115,7 @@ var layers = []struct {
 		"internal/localkube", "internal/demo", "internal/server", "internal/controller",
 	}, contracts...), "a client: it starts the composition root, and uses renderers and health checks offline; it never drives a destination itself"},
 	{"cmd/plumb", []string{"internal/cli", "internal/localkube/components"}, "the one program that holds everything"},
-	{"bench/tofu", []string{"internal/driver/tofu/probe/..."}, "it measures the probe itself, beside bare tools"},
+	{"bench/tofu", append([]string{"internal/driver/tofu", "internal/driver/tofu/probe/..."}, contracts...), "it measures the probe and the driver themselves, beside bare tools"},
 	{"bench/...", []string{"api/v1alpha1", "internal/localkube", "bench/..."}, "a benchmark looks from outside"},
 	{"test/...", []string{"api/v1alpha1", "internal/localkube/...", "bench/harness", "test/..."}, "end-to-end tests look from outside"},
 }

@@ -136,7 +136,9 @@ func (d *scenario) infraChanged(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	d.quote(plan, 10)
+	if at := strings.Index(plan, "Plan of"); at >= 0 {
+		d.quote(plan[at:], 6)
+	}
 	if !strings.Contains(plan, "replace random_pet/random_pet.shop") {
 		return "", errors.New("plumb plan does not show that random_pet.shop is to be replaced")
 	}

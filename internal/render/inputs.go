@@ -21,8 +21,11 @@ const InputsConfigMap = "plumb-inputs"
 // Applications are written, where its tool has parameters: as values of a chart,
 // by their path ("database.host").
 func withInputs(src v1alpha1.ApplicationSource, kind v1alpha1.ApplicationSourceType, inputs map[string]Value) (v1alpha1.ApplicationSource, error) {
-	if len(inputs) == 0 || kind != v1alpha1.ApplicationSourceTypeHelm {
+	switch {
+	case len(inputs) == 0 || kind == v1alpha1.ApplicationSourceTypeTofu: // those are variables
 		return src, nil
+	case kind != v1alpha1.ApplicationSourceTypeHelm:
+		return src, fmt.Errorf("spec.inputs: a source of type %s can't take values from others: only Helm charts (as values) and OpenTofu modules (as variables) can", kind)
 	}
 	helm := &v1alpha1.ApplicationSourceHelm{}
 	if src.Helm != nil {

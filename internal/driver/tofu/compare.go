@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"slices"
@@ -97,11 +98,24 @@ func (m *module) nothing(ctx context.Context, want *driver.Desired) (driver.Comp
 	return driver.Comparison{}, fmt.Errorf("what the module has made (%d resources) can't be looked at or destroyed without it, and its source can't be read: make it readable again, or remove the finalizer to leave the resources", max(doc.held, len(want.Inventory)))
 }
 
+// untouched tells whether a module was never run and holds nothing: that it can't be
+// run now does not keep its Application from being deleted.
+func (m *module) untouched(ctx context.Context, want *driver.Desired) bool {
+	if _, err := os.Stat(m.path("run")); !errors.Is(err, fs.ErrNotExist) || len(want.Inventory) > 0 {
+		return false
+	}
+	text, err := m.d.o.States.Load(ctx, stateID(m.owner, ""))
+	return err == nil && len(text) == 0
+}
+
 var errUnderWay = errors.New("an earlier run is under way")
 
 // look finds out how things stand.
 func (m *module) look(ctx context.Context, want *driver.Desired, s *spec, key string, dirty bool) (driver.Comparison, error) {
 	if err := m.prepare(ctx, s); err != nil {
+		if s.deleting && m.untouched(ctx, want) {
+			return driver.Comparison{Recorded: true, Whole: true}, nil
+		}
 		return driver.Comparison{}, err
 	}
 	if !m.resumed {
@@ -118,11 +132,17 @@ func (m *module) look(ctx context.Context, want *driver.Desired, s *spec, key st
 	if s.deleting && m.state.held == 0 {
 		return driver.Comparison{Recorded: true, Whole: true}, m.discard(ctx, s)
 	}
-	if !dirty && !want.Full && !want.Fresh && m.clean(key) {
+	if m.applied == key && key != "" && !s.deleting {
+		// A whole plan was just made true: a plan for it would say so. One is made
+		// when there is time, for what does not stay as it was made.
+		m.settle(key, time.Now().Add(m.d.interval(want)-m.d.o.Backstop))
+	}
+	m.applied = ""
+	if at, clean := m.clean(key); clean && !dirty && !want.Full && !want.Fresh {
 		c := m.inSync()
 		m.remember(key, s, c, nil)
-		m.verified = time.Now().Add(-m.d.o.Backstop + m.d.interval(want)) // a probe is soon to say whether it still holds
-		m.schedule(want, 0)
+		m.verified = at
+		m.schedule(want, 0) // a probe is soon to say whether it still holds
 		return c, nil
 	}
 	planned, err := m.plan(ctx, s, run.PlanOptions{Destroy: s.deleting, Targets: s.Options.Targets})
@@ -137,7 +157,7 @@ func (m *module) look(ctx context.Context, want *driver.Desired, s *spec, key st
 	}
 	m.remember(key, s, c, planned)
 	if c.Plan.Empty() && !s.deleting {
-		m.settle(key)
+		m.settle(key, m.verified)
 	}
 	m.looked(want, c)
 	return c, nil
@@ -272,23 +292,26 @@ func answer(p *v1alpha1.DriftPolicy, ref plan.Ref) v1alpha1.DriftAction {
 	return p.Default
 }
 
-// clean tells whether a plan has found nothing to do for exactly this module at
-// exactly this state, be it in an earlier process.
-func (m *module) clean(key string) bool {
+// clean tells whether nothing was left to do for exactly this module at exactly
+// this state, be it in an earlier process, and when a plan last said so.
+func (m *module) clean(key string) (time.Time, bool) {
 	var s stamp
 	text, err := os.ReadFile(m.path("clean.json"))
-	return err == nil && json.Unmarshal(text, &s) == nil && s == m.stamp(key)
+	if err != nil || json.Unmarshal(text, &s) != nil {
+		return time.Time{}, false
+	}
+	return s.Verified, s.Key == key && s.Lineage == m.state.lineage && s.Serial == m.state.serial
 }
 
 type stamp struct {
 	Key, Lineage string
 	Serial       int64
+	// Verified is when a plan has looked at everything.
+	Verified time.Time
 }
 
-func (m *module) stamp(key string) stamp { return stamp{key, m.state.lineage, m.state.serial} }
-
-func (m *module) settle(key string) {
-	text, err := json.Marshal(m.stamp(key))
+func (m *module) settle(key string, verified time.Time) {
+	text, err := json.Marshal(stamp{key, m.state.lineage, m.state.serial, verified})
 	if err == nil {
 		err = writeFile(m.path("clean.json"), text)
 	}

@@ -44,6 +44,8 @@ type module struct {
 	// before.
 	unchanged bool
 	verified  time.Time // when a plan last looked at everything
+	// applied is what a whole plan was last made true for, until the next look.
+	applied string
 	// discarded is set once nothing is left of what the module has made.
 	discarded bool
 
@@ -236,10 +238,10 @@ func (s *spec) guard() guard.Policy {
 		p.Providers, p.Backends = s.policy.Providers, s.policy.Backends
 		p.LocalExec, p.RemoteExec, p.External = s.policy.AllowLocalPrograms, s.policy.AllowLocalPrograms, s.policy.AllowLocalPrograms
 	}
-	programs := "it has to say spec.modules.allowLocalPrograms: true"
+	programs := "spec.modules.allowLocalPrograms: true in the project"
 	p.Hints = map[guard.Rule]string{
 		guard.LocalExec: programs, guard.RemoteExec: programs, guard.External: programs,
-		guard.Provider: "add it to spec.modules.providers of the project", guard.Backend: "add it to spec.modules.backends of the project",
+		guard.Provider: "adding it to spec.modules.providers of the project", guard.Backend: "adding it to spec.modules.backends of the project",
 	}
 	return p
 }
