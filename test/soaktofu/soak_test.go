@@ -21,7 +21,7 @@ func TestSoak(t *testing.T) {
 	}
 	var out strings.Builder
 	err := run(t.Context(), options{
-		kills: 3, apps: 2, seed: 4, plumb: plumb, bin: filepath.Dir(tofutest.Get(t).Tofu), patience: 2 * time.Minute, out: &out,
+		kills: 3, apps: 2, seed: 2, plumb: plumb, bin: filepath.Dir(tofutest.Get(t).Tofu), patience: 2 * time.Minute, out: &out,
 	})
 	t.Log(out.String())
 	if err != nil {
