@@ -75,8 +75,3 @@ func (c *cloud) call(ctx context.Context, method, path string, body, answer any)
 	decoder.UseNumber()
 	return decoder.Decode(answer)
 }
-
-// change changes an object out of band, by a merge patch.
-func (c *cloud) change(ctx context.Context, id string, patch map[string]any) error {
-	return c.call(ctx, http.MethodPatch, "/admin/objects/"+id, patch, nil)
-}

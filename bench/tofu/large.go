@@ -14,8 +14,18 @@ import (
 	"github.com/plumb-dev/plumb/internal/driver/tofu/probe"
 )
 
-// many is a module of one resource, many times.
-const many = `terraform {
+// large is a module of one resource, many times.
+type large struct {
+	name, module string
+	// more is the state of one more like the first, which is made in the cloud
+	// without OpenTofu.
+	more func(ctx context.Context, r *rig, i int, first map[string]any) (map[string]any, error)
+}
+
+// larges are a resource that is read from the cloud, and one whose provider
+// only says what it is told, which shows what asking itself takes.
+var larges = []large{
+	{"cloud_record", `terraform {
   required_providers {
     cloud = { source = "plumb-dev/cloud" }
   }
@@ -23,32 +33,43 @@ const many = `terraform {
 
 variable "n" { type = number }
 
-resource "cloud_thing" "all" {
-  count   = var.n
-  name    = "thing-${count.index}"
-  string  = "some text"
-  number  = 1.5
-  integer = count.index
-  bool    = true
-  tags    = { Application = "large", Index = tostring(count.index) }
-  list    = ["a", "b", "c"]
-  set     = ["x", "y"]
-  nested  = { key = "k", value = "v" }
-
-  list_block {
-    key   = "first"
-    value = "1"
-  }
-  set_block {
-    key = "second"
+resource "cloud_record" "all" {
+  count  = var.n
+  name   = "record-${count.index}"
+  values = ["10.0.0.1", "10.0.0.2"]
+  ttl    = 300
+}
+`, moreRecord},
+	{"random_id", `terraform {
+  required_providers {
+    random = { source = "hashicorp/random" }
   }
 }
-`
 
-// compareLarge measures one large state.
+variable "n" { type = number }
+
+resource "random_id" "all" {
+  count       = var.n
+  byte_length = 8
+}
+`, func(_ context.Context, _ *rig, _ int, first map[string]any) (map[string]any, error) {
+		return first, nil
+	}},
+}
+
+// compareLarge measures large states of one size.
 func (r *rig) compareLarge(ctx context.Context, n int, t *table) error {
-	say("making a state of %d resources", n)
-	dir, err := r.largeModule(ctx, n)
+	for _, l := range larges {
+		if err := r.compareOne(ctx, l, n, t); err != nil {
+			return fmt.Errorf("%d × %s: %w", n, l.name, err)
+		}
+	}
+	return nil
+}
+
+func (r *rig) compareOne(ctx context.Context, l large, n int, t *table) error {
+	say("making a state of %d %s", n, l.name)
+	dir, err := r.largeModule(ctx, l, n)
 	if err != nil {
 		return err
 	}
@@ -65,7 +86,7 @@ func (r *rig) compareLarge(ctx context.Context, n int, t *table) error {
 	if err != nil {
 		return err
 	}
-	what := fmt.Sprintf("1 module × %d", n)
+	what := fmt.Sprintf("1 module × %d %s", n, l.name)
 	t.add(row{what: what, tool: "probe, warm", cost: m.warm})
 	t.add(row{what: what, tool: "probe, first check", cost: m.cold, beside: m.warm})
 	t.add(row{what: what, tool: "tofu plan -refresh-only", cost: plans, beside: m.warm, cpu: 10})
@@ -95,8 +116,8 @@ func (r *rig) planLargeWithTerraform(ctx context.Context, dir, what string, m *p
 
 // largeModule applies one resource, and writes a state with many like it, which
 // are made in the cloud without OpenTofu.
-func (r *rig) largeModule(ctx context.Context, n int) (string, error) {
-	dir, err := r.module(fmt.Sprintf("large-%d", n), many, "n = 1\n")
+func (r *rig) largeModule(ctx context.Context, l large, n int) (string, error) {
+	dir, err := r.module(fmt.Sprintf("large-%s-%d", l.name, n), l.module, "n = 1\n")
 	if err != nil {
 		return "", err
 	}
@@ -120,7 +141,7 @@ func (r *rig) largeModule(ctx context.Context, n int) (string, error) {
 	first := resource["instances"].([]any)[0].(map[string]any)
 	instances := make([]any, n)
 	instances[0] = first
-	if err := r.fill(ctx, instances, first); err != nil {
+	if err := r.fill(ctx, l, instances, first); err != nil {
 		return "", err
 	}
 	resource["instances"] = instances
@@ -134,16 +155,18 @@ func (r *rig) largeModule(ctx context.Context, n int) (string, error) {
 }
 
 // fill makes all instances but the first.
-func (r *rig) fill(ctx context.Context, instances []any, first map[string]any) error {
+func (r *rig) fill(ctx context.Context, l large, instances []any, first map[string]any) error {
 	next, errs := make(chan int), make(chan error, len(instances))
 	var workers sync.WaitGroup
 	for range 8 {
 		workers.Go(func() {
 			for i := range next {
-				instance, err := r.instance(ctx, i, first)
+				attributes, err := l.more(ctx, r, i, first["attributes"].(map[string]any))
 				if err != nil {
 					errs <- err
 				}
+				instance := maps.Clone(first)
+				instance["attributes"], instance["index_key"] = attributes, i
 				instances[i] = instance
 			}
 		})
@@ -157,25 +180,21 @@ func (r *rig) fill(ctx context.Context, instances []any, first map[string]any) e
 	return <-errs
 }
 
-// instance creates an object as the provider would, and writes its state.
-func (r *rig) instance(ctx context.Context, i int, first map[string]any) (map[string]any, error) {
-	attributes := first["attributes"].(map[string]any)
-	body := maps.Clone(attributes)
-	for _, computed := range []string{"id", "arn", "computed", "fingerprint", "revision", "optional_computed", "computed_list", "computed_map", "computed_object"} {
+func moreRecord(ctx context.Context, r *rig, i int, first map[string]any) (map[string]any, error) {
+	body := maps.Clone(first)
+	for _, computed := range []string{"id", "arn", "fqdn"} {
 		delete(body, computed)
 	}
-	body["name"], body["integer"] = fmt.Sprintf("thing-%d", i), i
-	body["tags"] = map[string]any{"Application": "large", "Index": fmt.Sprint(i)}
+	body["name"] = fmt.Sprintf("record-%d", i)
 	var made map[string]any
-	if err := r.cloud.call(ctx, http.MethodPost, "/v1/eu-west-1/thing", body, &made); err != nil {
+	if err := r.cloud.call(ctx, http.MethodPost, "/v1/eu-west-1/record", body, &made); err != nil {
 		return nil, err
 	}
-	instance, own := maps.Clone(first), maps.Clone(attributes)
+	own := maps.Clone(first)
 	for name := range own {
 		if value, ok := made[name]; ok {
 			own[name] = value
 		}
 	}
-	instance["attributes"], instance["index_key"] = own, i
-	return instance, nil
+	return own, nil
 }

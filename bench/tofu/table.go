@@ -17,6 +17,7 @@ type row struct {
 
 type table struct {
 	rows   []row
+	ratios []ratio
 	notes  []string
 	missed bool
 }
@@ -45,6 +46,7 @@ func (t *table) print(w io.Writer, r *rig) {
 			times(row.cost.cpu, row.beside.cpu), times(row.cost.wall, row.beside.wall), t.target(row))
 	}
 	fmt.Fprintln(w)
+	t.printRatios(w)
 	for _, note := range t.notes {
 		fmt.Fprintln(w, "- "+note)
 	}
@@ -53,6 +55,36 @@ func (t *table) print(w io.Writer, r *rig) {
 	} else {
 		fmt.Fprintf(w, "- Terraform is %s.\n", r.version)
 	}
+}
+
+// ratio is what a sync takes beside a bare apply.
+type ratio struct {
+	what        string
+	loop, apply time.Duration
+	most        float64 // 0 if it does not matter
+}
+
+func (t *table) ratio(what string, loop, apply time.Duration, most float64) {
+	t.ratios = append(t.ratios, ratio{what, loop, apply, most})
+}
+
+func (t *table) printRatios(w io.Writer) {
+	if len(t.ratios) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "| sync | Plumb | tofu apply | Plumb / tofu apply | target |")
+	fmt.Fprintln(w, "| --- | ---: | ---: | ---: | --- |")
+	for _, r := range t.ratios {
+		share, target := float64(r.loop)/float64(r.apply), ""
+		if r.most > 0 {
+			target = fmt.Sprintf("≤ %.2f ✓", r.most)
+			if share > r.most {
+				target, t.missed = fmt.Sprintf("≤ %.2f **missed**", r.most), true
+			}
+		}
+		fmt.Fprintf(w, "| %s | %s | %s | %.2f | %s |\n", r.what, short(r.loop), short(r.apply), share, target)
+	}
+	fmt.Fprintln(w)
 }
 
 // target tells whether a row is as it should be.

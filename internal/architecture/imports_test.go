@@ -57,6 +57,7 @@ func matches(path string, patterns []string) bool {
 
 var (
 	core      = []string{"internal/plan", "internal/health"}
+	hclfile   = "internal/hclfile"
 	contracts = []string{"api/v1alpha1", "internal/plan", "internal/health", "internal/source", "internal/render", "internal/driver"}
 )
 
@@ -71,7 +72,8 @@ var layers = []struct {
 	{"internal/health", []string{"internal/plan"}, "the pure core, in this order"},
 	{"internal/decide", core, "the pure core, in this order"},
 	{"internal/source", core, "a contract imports the core alone: whoever implements it needs nothing else"},
-	{"internal/render", append([]string{"api/v1alpha1", "internal/source"}, core...), "a contract: rendering is a function of trees and the API's options"},
+	{"internal/hclfile", nil, "reads files without knowing what they mean"},
+	{"internal/render", append([]string{"api/v1alpha1", "internal/source", hclfile}, core...), "a contract: rendering is a function of trees and the API's options"},
 	{"internal/driver", append([]string{"api/v1alpha1", "internal/render"}, core...), "a contract: a driver compares bundles with a destination"},
 
 	{"internal/source/archive", []string{"internal/source"}, "what sources share knows only their contract"},
@@ -80,18 +82,18 @@ var layers = []struct {
 	{"internal/source/registry", []string{"internal/source"}, "what sources share knows only their contract"},
 	{"internal/source/...", []string{"internal/source", "internal/source/archive", "internal/source/memo", "internal/source/memtree", "internal/source/registry"}, "one source never knows another, nor the engine"},
 	{"internal/render/secrets", []string{"internal/render"}, "it knows files and texts; whose keys it uses others say"},
-	{"internal/render/...", append([]string{"api/v1alpha1", "internal/source", "internal/render"}, core...), "one renderer never knows another, nor the engine"},
+	{"internal/render/...", append([]string{"api/v1alpha1", "internal/source", "internal/render", hclfile}, core...), "one renderer never knows another, nor the engine"},
 	{"internal/driver/kube/assess", core, "health is a function of an object"},
 	{"internal/driver/kube", append([]string{"internal/driver/kube/assess"}, contracts...), "a driver never knows another, nor the engine"},
 	{"internal/driver/tofu/probe/module", nil, "evaluates configurations of providers, and knows neither states nor processes"},
 	{"internal/driver/tofu/probe/provider", nil, "speaks to providers, and knows neither states nor modules"},
 	{"internal/driver/tofu/probe/state", nil, "reads states, and knows no provider"},
 	{"internal/driver/tofu/probe", []string{"internal/driver/tofu/probe/..."}, "watches without knowing what for: neither the loop nor Kubernetes"},
-	{"internal/driver/tofu/run", []string{"internal/driver/tofu/guard"}, "runs a program in a folder without knowing what for"},
-	{"internal/driver/tofu/guard", nil, "reads a module's files: what they may do does not depend on what they are for"},
+	{"internal/driver/tofu/run", []string{hclfile}, "runs a program in a folder without knowing what for"},
+	{"internal/driver/tofu/guard", []string{hclfile}, "reads a module's files: what they may do does not depend on what they are for"},
 	{"internal/driver/tofu/planjson", core, "a plan's words become ours by a function of its JSON"},
 	{"internal/driver/tofu/kubestate", []string{"internal/driver/tofu"}, "keeps what the driver asks it to keep"},
-	{"internal/driver/tofu", append([]string{"internal/driver/tofu/run", "internal/driver/tofu/guard", "internal/driver/tofu/planjson", "internal/driver/tofu/probe/..."}, contracts...), "a driver never knows another, nor the engine"},
+	{"internal/driver/tofu", append([]string{"internal/driver/tofu/run", "internal/driver/tofu/guard", "internal/driver/tofu/planjson", "internal/driver/tofu/probe/...", hclfile}, contracts...), "a driver never knows another, nor the engine"},
 	{"internal/driver/...", contracts, "a driver never knows another, nor the engine"},
 
 	{"internal/engine/...", append([]string{"internal/engine", "internal/decide"}, contracts...), "the engine knows contracts, and no implementation"},
@@ -113,7 +115,7 @@ var layers = []struct {
 		"internal/localkube", "internal/demo", "internal/server", "internal/controller",
 	}, contracts...), "a client: it starts the composition root, and uses renderers and health checks offline; it never drives a destination itself"},
 	{"cmd/plumb", []string{"internal/cli", "internal/localkube/components"}, "the one program that holds everything"},
-	{"bench/tofu", []string{"internal/driver/tofu/probe/..."}, "it measures the probe itself, beside bare tools"},
+	{"bench/tofu", append([]string{"internal/driver/tofu", "internal/driver/tofu/probe/..."}, contracts...), "it measures the probe and the driver themselves, beside bare tools"},
 	{"bench/...", []string{"api/v1alpha1", "internal/localkube", "bench/..."}, "a benchmark looks from outside"},
 	{"test/...", []string{"api/v1alpha1", "internal/localkube/...", "bench/harness", "test/..."}, "end-to-end tests look from outside"},
 }

@@ -41,8 +41,9 @@ type Facts struct {
 	Unconfirmed int
 	// Pending is what differs, by why it does.
 	Pending Pending
-	// Destroys counts what is destroyed by a plan that is applied as a whole or not
-	// at all.
+	// Whole is true where a plan is applied as a whole or not at all. Destroys
+	// counts what such a one destroys.
+	Whole    bool
 	Destroys int
 	// Waiting are the Applications that this one depends on and that are not
 	// ready, each with the reason.
@@ -295,7 +296,7 @@ func automatic(f Facts) Decision {
 		return Idle{fmt.Sprintf("auto-sync would destroy %d resources, and automated.prune is off: look at the plan, then sync by hand with --prune", f.Destroys)}
 	case f.Empty && f.Pending.Extra > 0 && f.Policy.Prune && !f.Policy.AllowEmpty:
 		return Idle{fmt.Sprintf("auto-sync would delete all %d resources, because nothing is declared any more: set allowEmpty, or sync by hand with --prune", f.Pending.Extra)}
-	case drifted && (!declared || attempted):
+	case drifted && (!declared || attempted && !f.Whole): // of a whole, no part can be healed alone
 		return heal(f)
 	case attempted && f.Last.Failed:
 		return repeat(f)

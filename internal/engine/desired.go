@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
@@ -150,9 +151,14 @@ func (e *Engine) want(ctx context.Context, r request, before *desired) (*desired
 	if err != nil {
 		return nil, err
 	}
+	if texts := sensitive(r.inputs); len(texts) > 0 {
+		bundle.Secrets = bundle.Secrets.With(texts)
+	}
 	if bundle.Module != nil {
 		m := *bundle.Module // that of the cache is shared
-		m.Variables, m.Env = given.variables, given.env
+		// What the renderer has looked up stands in the source itself, and goes
+		// before what is given from elsewhere.
+		m.Variables, m.Env = over(given.variables, m.Variables), over(given.env, m.Env)
 		bundle.Module = &m
 	}
 	d := &desired{
@@ -182,6 +188,19 @@ func tofuOptions(app *v1alpha1.Application) *v1alpha1.ApplicationSourceTofu {
 		}
 	}
 	return nil
+}
+
+func over(below, above map[string]render.Value) map[string]render.Value {
+	if len(above) == 0 {
+		return below
+	}
+	out := maps.Clone(above)
+	for name, v := range below {
+		if _, set := out[name]; !set {
+			out[name] = v
+		}
+	}
+	return out
 }
 
 func (e *Engine) keysOf(app *v1alpha1.Application) render.Keys {

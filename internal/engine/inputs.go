@@ -299,3 +299,15 @@ func (e *Engine) previewInputs(app *v1alpha1.Application, key Key) (map[string]r
 	}
 	return values, nil
 }
+
+// sensitive are the texts of the inputs that must not be shown, wherever they end
+// up.
+func sensitive(inputs map[string]render.Value) render.Texts {
+	var texts []string
+	for _, v := range inputs {
+		if v.Sensitive {
+			texts = append(texts, v.Text())
+		}
+	}
+	return render.NewTexts(texts)
+}

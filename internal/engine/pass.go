@@ -145,6 +145,7 @@ func (p *pass) facts() decide.Facts {
 		Refused: p.refused, Unavailable: p.unavailable,
 		Policy: policyOf(spec.SyncPolicy), Held: len(st.held), Pending: p.pending(),
 		Requested: p.requested(),
+		Whole:     p.compared && p.st.comparison.Whole,
 		Destroys:  p.destroys(), Heals: st.heals, HealedAt: st.healedAt, HealProblem: st.healProblem,
 	}
 	if p.deleting() {

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/hclfile"
 	"github.com/plumb-dev/plumb/internal/source"
 )
 
@@ -66,17 +67,7 @@ func Detect(tree source.Tree, dir string, src *v1alpha1.ApplicationSource) (v1al
 // HasModule tells whether a directory holds an OpenTofu or Terraform module.
 func HasModule(tree source.Tree, dir string) bool {
 	entries, err := tree.ReadDir(Clean(dir))
-	return err == nil && slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !e.IsDir() && IsModuleFile(e.Name()) })
-}
-
-// IsModuleFile tells by its name whether a file is one of a module's.
-func IsModuleFile(name string) bool {
-	for _, suffix := range []string{".tf", ".tofu", ".tf.json", ".tofu.json"} {
-		if strings.HasSuffix(name, suffix) && !strings.HasPrefix(name, ".") {
-			return true
-		}
-	}
-	return false
+	return err == nil && slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !e.IsDir() && hclfile.Configuration(e.Name()) })
 }
 
 func explicitType(src *v1alpha1.ApplicationSource) (v1alpha1.ApplicationSourceType, error) {

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -188,6 +190,9 @@ func (o *Opened) Seal(b Bundle) (Bundle, error) {
 		b.Objects = objects
 		b.Hash = hashObjects(objects)
 	}
+	if err := o.module(&b); err != nil {
+		return Bundle{}, o.Mask(err)
+	}
 	b.Secrets = o.Texts()
 	b.Warnings = append([]string(nil), b.Warnings...)
 	for i, w := range b.Warnings {
@@ -200,6 +205,60 @@ func (o *Opened) Seal(b Bundle) (Bundle, error) {
 		b.Expires = o.at.Add(referencesHold)
 	}
 	return b, nil
+}
+
+// module looks up the references in the variables and the environment of a
+// module. What they mean is sensitive, and no longer an option, which is shown.
+func (o *Opened) module(b *Bundle) error {
+	if b.Module == nil {
+		return nil
+	}
+	m := *b.Module
+	m.Variables, m.Env = maps.Clone(m.Variables), maps.Clone(m.Env)
+	m.Options = *m.Options.DeepCopy()
+	found := ""
+	look := func(where, name, text string, into *map[string]Value) (bool, error) {
+		w := &referenceWalk{opened: o, where: where}
+		v, err := w.text(text, name)
+		if err != nil || !w.changed {
+			return false, err
+		}
+		asJSON, err := Canonical(v)
+		if err != nil {
+			return false, fmt.Errorf("%s%s: %w", where, name, err)
+		}
+		if *into == nil {
+			*into = map[string]Value{}
+		}
+		(*into)[name] = Value{JSON: asJSON, Sensitive: true}
+		found += fmt.Sprintf("%q %q %q\n", where, name, asJSON)
+		return true, nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.Options.Vars)) {
+		done, err := look("tofu.vars.", name, m.Options.Vars[name], &m.Variables)
+		if err != nil {
+			return err
+		}
+		if done {
+			delete(m.Options.Vars, name)
+		}
+	}
+	env := m.Options.Env[:0:0]
+	for _, e := range m.Options.Env {
+		done, err := look("tofu.env.", e.Name, e.Value, &m.Env)
+		if err != nil {
+			return err
+		}
+		if !done {
+			env = append(env, e)
+		}
+	}
+	if found == "" {
+		return nil
+	}
+	m.Options.Env = env
+	b.Module, b.Hash = &m, hashText(b.Hash + "\n" + found)[:32]
+	return nil
 }
 
 // object gives an object with its references replaced, or nil where it has none.

@@ -40,7 +40,8 @@ func TestBadInputHurtsOneApplicationAlone(t *testing.T) {
 	}
 }
 
-func (c bad) run(t *testing.T, w *world) {
+// run gives the namespace.
+func (c bad) run(t *testing.T, w *world) string {
 	ns := kubetest.Namespace(t)
 	files := map[string]string{"good/settings.yaml": configMap("good", "1"), "bad/fine.yaml": configMap("fine", "1")}
 	for path, content := range c.files {
@@ -78,6 +79,7 @@ func (c bad) run(t *testing.T, w *world) {
 		}
 	}
 	w.kubectl(t, "", "delete", "applications.plumb.dev", "--all", "-n", ns)
+	return ns
 }
 
 // unwrapped takes back the breaking of lines.

@@ -100,7 +100,7 @@ func (w *world) start(t *testing.T) {
 	w.engine, err = harness.StartEngine(harness.EngineOptions{
 		Binary: w.binary, Dir: w.dir, Kubeconfig: kubetest.Kubeconfig(t),
 		Args: []string{"--poll-interval", "2s", "--log-level", "debug"},
-		Env:  []string{"GIT_CONFIG_GLOBAL=" + w.gitConfig()},
+		Env:  append(w.toolFiles(t), "GIT_CONFIG_GLOBAL="+w.gitConfig()),
 	})
 	if err != nil {
 		w.err = err

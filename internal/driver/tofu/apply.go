@@ -77,13 +77,17 @@ func (m *module) apply(ctx context.Context, a driver.Apply, report func(driver.R
 	if problem != nil {
 		return problem
 	}
+	whole := ""
+	if planned == k.planned && len(k.spec.Options.Targets) == 0 {
+		whole = k.key
+	}
 	lock := Lock{ID: lockID(), Operation: "apply", Who: who(), Version: "plumb", Created: time.Now().UTC(), Info: a.Operation}
 	if !k.spec.backend.own {
 		if p := m.lock(ctx, k.spec, lock, planned); p != nil {
 			return p
 		}
 	}
-	r := &running{m: m, spec: k.spec, before: k.comparison, started: time.Now(), lock: lock, report: report, left: map[string]plan.Step{}, progress: map[string]run.Event{}}
+	r := &running{m: m, spec: k.spec, whole: whole, before: k.comparison, started: time.Now(), lock: lock, report: report, left: map[string]plan.Step{}, progress: map[string]run.Event{}}
 	for _, s := range a.Steps {
 		r.left[s.Change.Target().Name] = s
 	}
@@ -227,6 +231,8 @@ type running struct {
 	report  func(driver.Result)
 	cancel  context.CancelFunc
 	ended   chan struct{}
+	// whole is what the comparison was made for whose whole plan is applied.
+	whole string
 
 	mu       sync.Mutex
 	left     map[string]plan.Step // by address
@@ -236,7 +242,7 @@ type running struct {
 
 // start does something to the folder that goes on when the caller has returned.
 func (m *module) start(r *running, do func(context.Context) error) {
-	ctx, cancel := context.WithCancel(m.d.life)
+	ctx, cancel := context.WithCancel(run.Detachable(m.d.life, m.d.life.Done()))
 	r.cancel, r.ended = cancel, make(chan struct{})
 	m.live.set(r)
 	m.d.wait.Go(func() {
@@ -327,7 +333,10 @@ func (r *running) finish(err error) {
 	m.mu.Lock()
 	m.known, m.failed, m.state = nil, nil, stateDoc{}
 	m.live.set(nil)
-	m.live.dirty(true)
+	if m.applied = r.whole; err != nil || saved != nil || r.whole == "" {
+		m.applied = ""
+		m.live.dirty(true)
+	}
 	m.mu.Unlock()
 	if saved != nil {
 		m.d.o.Log.Error("the state is not saved yet; it is kept in the working folder", "application", string(m.owner), "error", saved)
@@ -353,6 +362,8 @@ func (r *running) keep(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return err // the lock stays until the state is saved
+		case <-r.m.d.life.Done():
+			return err
 		case <-time.After(pause):
 		}
 	}

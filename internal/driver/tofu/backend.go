@@ -7,12 +7,11 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
 
-	"github.com/plumb-dev/plumb/internal/render"
+	"github.com/plumb-dev/plumb/internal/hclfile"
 )
 
 // overridePrefix begins the name of the file by which a run keeps the state where
@@ -33,7 +32,7 @@ func backendOf(dir string) (backend, error) {
 		return backend{}, fmt.Errorf("read the module: %w", err)
 	}
 	for _, e := range entries {
-		if e.IsDir() || !render.IsModuleFile(e.Name()) || strings.HasPrefix(e.Name(), overridePrefix) {
+		if e.IsDir() || !hclfile.Configuration(e.Name()) || strings.HasPrefix(e.Name(), overridePrefix) {
 			continue
 		}
 		text, err := os.ReadFile(filepath.Join(dir, e.Name()))
@@ -77,7 +76,7 @@ func backendIn(name string, text []byte) backend {
 		}
 		return backend{}
 	}
-	file, _ := hclsyntax.ParseConfig(text, name, hcl.InitialPos)
+	file, _ := hclfile.Parse(text, name)
 	if file == nil {
 		return backend{}
 	}

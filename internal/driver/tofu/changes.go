@@ -11,6 +11,7 @@ import (
 	"github.com/plumb-dev/plumb/internal/driver/tofu/run"
 	"github.com/plumb-dev/plumb/internal/health"
 	"github.com/plumb-dev/plumb/internal/plan"
+	"github.com/plumb-dev/plumb/internal/render"
 )
 
 // Outputs are shown as resources where a plan changes nothing else.
@@ -35,7 +36,7 @@ func (m *module) changes(p *run.Planned) []change {
 	said := planjson.Convert(p.Plan, planjson.Options{Salt: m.d.o.Salt})
 	var out []change
 	for _, s := range said.Plan.Steps {
-		out = append(out, change{s.Change, m.cause(s.Change, said.Drift)})
+		out = append(out, change{maskChange(s.Change, m.masks), m.cause(s.Change, said.Drift)})
 	}
 	if len(out) > 0 {
 		return out
@@ -52,7 +53,25 @@ func (m *module) shown(v any) plan.State {
 	if v == nil {
 		return plan.State{}
 	}
-	return plan.State{Object: map[string]any{"value": v}}
+	object := map[string]any{"value": v}
+	m.masks.MaskObjects(nil, object)
+	return plan.State{Object: object}
+}
+
+func (m *module) mask(text string) string { return m.runner.Masker().Mask(text) }
+
+// outputs are those of the state. One that holds a secret is one, whatever the
+// module says of it.
+func (m *module) outputs() map[string]render.Value {
+	if m.runner == nil {
+		return m.state.outputs
+	}
+	out := make(map[string]render.Value, len(m.state.outputs))
+	for name, v := range m.state.outputs {
+		v.Sensitive = v.Sensitive || m.mask(string(v.JSON)) != string(v.JSON)
+		out[name] = v
+	}
+	return out
 }
 
 // cause says why a plan has a change: that what is declared has changed, or what

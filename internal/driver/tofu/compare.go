@@ -132,11 +132,17 @@ func (m *module) look(ctx context.Context, want *driver.Desired, s *spec, key st
 	if s.deleting && m.state.held == 0 {
 		return driver.Comparison{Recorded: true, Whole: true}, m.discard(ctx, s)
 	}
-	if !dirty && !want.Full && !want.Fresh && m.clean(key) {
+	if m.applied == key && key != "" && !s.deleting {
+		// A whole plan was just made true: a plan for it would say so. One is made
+		// when there is time, for what does not stay as it was made.
+		m.settle(key, time.Now().Add(m.d.interval(want)-m.d.o.Backstop))
+	}
+	m.applied = ""
+	if at, clean := m.clean(key); clean && !dirty && !want.Full && !want.Fresh {
 		c := m.inSync()
 		m.remember(key, s, c, nil)
-		m.verified = time.Now().Add(-m.d.o.Backstop + m.d.interval(want)) // a probe is soon to say whether it still holds
-		m.schedule(want, 0)
+		m.verified = at
+		m.schedule(want, 0) // a probe is soon to say whether it still holds
 		return c, nil
 	}
 	planned, err := m.plan(ctx, s, run.PlanOptions{Destroy: s.deleting, Targets: s.Options.Targets})
@@ -151,7 +157,7 @@ func (m *module) look(ctx context.Context, want *driver.Desired, s *spec, key st
 	}
 	m.remember(key, s, c, planned)
 	if c.Plan.Empty() && !s.deleting {
-		m.settle(key)
+		m.settle(key, m.verified)
 	}
 	m.looked(want, c)
 	return c, nil
@@ -184,7 +190,7 @@ func (m *module) remember(key string, s *spec, c driver.Comparison, p *run.Plann
 
 // comparison is what a plan says.
 func (m *module) comparison(want *driver.Desired, p *run.Planned) driver.Comparison {
-	c := driver.Comparison{Calls: 1, Recorded: true, Whole: true, Outputs: m.state.outputs}
+	c := driver.Comparison{Calls: 1, Recorded: true, Whole: true, Outputs: m.outputs()}
 	byName := map[string]*driver.Resource{}
 	for _, i := range m.state.resources {
 		r := resourceOf(i)
@@ -237,7 +243,7 @@ func nameIn(a plan.Address) string {
 
 // inSync is the comparison where nothing differs.
 func (m *module) inSync() driver.Comparison {
-	c := driver.Comparison{Recorded: true, Whole: true, Outputs: m.state.outputs}
+	c := driver.Comparison{Recorded: true, Whole: true, Outputs: m.outputs()}
 	for _, i := range m.state.resources {
 		c.Resources = append(c.Resources, resourceOf(i))
 	}
@@ -286,23 +292,26 @@ func answer(p *v1alpha1.DriftPolicy, ref plan.Ref) v1alpha1.DriftAction {
 	return p.Default
 }
 
-// clean tells whether a plan has found nothing to do for exactly this module at
-// exactly this state, be it in an earlier process.
-func (m *module) clean(key string) bool {
+// clean tells whether nothing was left to do for exactly this module at exactly
+// this state, be it in an earlier process, and when a plan last said so.
+func (m *module) clean(key string) (time.Time, bool) {
 	var s stamp
 	text, err := os.ReadFile(m.path("clean.json"))
-	return err == nil && json.Unmarshal(text, &s) == nil && s == m.stamp(key)
+	if err != nil || json.Unmarshal(text, &s) != nil {
+		return time.Time{}, false
+	}
+	return s.Verified, s.Key == key && s.Lineage == m.state.lineage && s.Serial == m.state.serial
 }
 
 type stamp struct {
 	Key, Lineage string
 	Serial       int64
+	// Verified is when a plan has looked at everything.
+	Verified time.Time
 }
 
-func (m *module) stamp(key string) stamp { return stamp{key, m.state.lineage, m.state.serial} }
-
-func (m *module) settle(key string) {
-	text, err := json.Marshal(m.stamp(key))
+func (m *module) settle(key string, verified time.Time) {
+	text, err := json.Marshal(stamp{key, m.state.lineage, m.state.serial, verified})
 	if err == nil {
 		err = writeFile(m.path("clean.json"), text)
 	}

@@ -1,10 +1,12 @@
 package tofu_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -45,6 +47,11 @@ type stage struct {
 	states *memoryStates
 	dir    string
 	driver *tofu.Driver
+	// patience of the driver at its end, and its log.
+	patience time.Duration
+	log      *slog.Logger
+	// path is where the program is; that of the tools if empty.
+	path string
 }
 
 func newStage(t testing.TB) *stage {
@@ -58,6 +65,9 @@ func newStage(t testing.TB) *stage {
 // start starts a driver that remembers nothing but what is in the folder.
 func (s *stage) start() {
 	s.t.Helper()
+	s.states.mu.Lock()
+	s.states.process++
+	s.states.mu.Unlock()
 	d, err := tofu.New(s.options())
 	if err != nil {
 		s.t.Fatal(err)
@@ -67,9 +77,9 @@ func (s *stage) start() {
 
 func (s *stage) options() tofu.Options {
 	return tofu.Options{
-		Dir: s.dir, States: s.states, Path: []string{strings.TrimSuffix(s.tools.Tofu, "/tofu")},
+		Dir: s.dir, States: s.states, Path: []string{cmp.Or(s.path, strings.TrimSuffix(s.tools.Tofu, "/tofu"))},
 		Env:       append([]string{"PATH=" + os.Getenv("PATH")}, s.cloud.Env()...),
-		CLIConfig: s.tools.CLIConfig(s.t), Interval: 200 * time.Millisecond,
+		CLIConfig: s.tools.CLIConfig(s.t), Interval: 200 * time.Millisecond, Patience: s.patience, Log: s.log,
 	}
 }
 

@@ -15,10 +15,28 @@ type memoryStates struct {
 	locks  map[tofu.StateID]tofu.Lock
 	saves  int
 	broken error
+	refuse int
+	// process counts drivers: one takes only what an earlier one has left.
+	process int
+	by      map[tofu.StateID]int
+}
+
+// fail breaks the store, or mends it.
+func (s *memoryStates) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broken = err
+}
+
+// refused counts what was not saved.
+func (s *memoryStates) refused() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refuse
 }
 
 func newStates() *memoryStates {
-	return &memoryStates{states: map[tofu.StateID][]byte{}, locks: map[tofu.StateID]tofu.Lock{}}
+	return &memoryStates{states: map[tofu.StateID][]byte{}, locks: map[tofu.StateID]tofu.Lock{}, by: map[tofu.StateID]int{}}
 }
 
 func (s *memoryStates) Load(_ context.Context, id tofu.StateID) ([]byte, error) {
@@ -31,6 +49,7 @@ func (s *memoryStates) Save(_ context.Context, id tofu.StateID, state []byte) er
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.broken != nil {
+		s.refuse++
 		return s.broken
 	}
 	s.saves++
@@ -49,10 +68,10 @@ func (s *memoryStates) Delete(_ context.Context, id tofu.StateID) error {
 func (s *memoryStates) Lock(_ context.Context, id tofu.StateID, lock tofu.Lock) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if held, ok := s.locks[id]; ok && held.Who != lock.Who { // Plumb takes its own
+	if held, ok := s.locks[id]; ok && (held.Who != lock.Who || s.by[id] == s.process) {
 		return &tofu.LockedError{Lock: held}
 	}
-	s.locks[id] = lock
+	s.locks[id], s.by[id] = lock, s.process
 	return nil
 }
 

@@ -39,10 +39,13 @@ type module struct {
 	state   stateDoc
 	known   *known
 	failed  *failure
+	masks   render.Texts
 	// unchanged is set where a plan has found nothing to do for the same module
 	// before.
 	unchanged bool
 	verified  time.Time // when a plan last looked at everything
+	// applied is what a whole plan was last made true for, until the next look.
+	applied string
 	// discarded is set once nothing is left of what the module has made.
 	discarded bool
 
@@ -94,6 +97,22 @@ type spec struct {
 	deleting bool
 	policy   *v1alpha1.ModulePolicy
 	backend  backend
+	// secrets are texts that were decrypted or looked up on the way from Git.
+	secrets render.Texts
+}
+
+// masks are all texts that must not be shown, wherever they turn up: also where a
+// module does not call them sensitive.
+func (s *spec) masks() render.Texts {
+	var texts []string
+	for _, values := range []map[string]render.Value{s.Variables, s.Env} {
+		for _, v := range values {
+			if v.Sensitive {
+				texts = append(texts, v.Text())
+			}
+		}
+	}
+	return s.secrets.With(render.NewTexts(texts))
 }
 
 // keptSpec is what is kept of a spec, to destroy what it made when Git can't be
@@ -135,7 +154,7 @@ func (m *module) path(parts ...string) string {
 // specOf is the module that is desired, or the one that was kept where it is to be
 // destroyed and can't be had any more; nil where there is none.
 func (m *module) specOf(want *driver.Desired) (*spec, error) {
-	s := &spec{Module: want.Bundle.Module, hash: want.Bundle.Hash, deleting: want.Deleting, policy: want.Modules}
+	s := &spec{Module: want.Bundle.Module, hash: want.Bundle.Hash, deleting: want.Deleting, policy: want.Modules, secrets: want.Bundle.Secrets}
 	if s.Module == nil && want.Deleting {
 		text, err := os.ReadFile(m.path("module.json"))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -200,6 +219,7 @@ func (m *module) prepare(ctx context.Context, s *spec) error {
 	if err := guard.Err(refusals); err != nil {
 		return &driver.RefusedError{Why: err.Error()}
 	}
+	m.masks = s.masks()
 	return m.open(ctx, s)
 }
 
@@ -272,6 +292,7 @@ func (m *module) configOf(s *spec, program string) run.Config {
 	if c.Display == "." {
 		c.Display = ""
 	}
+	c.Secrets = append(c.Secrets, s.secrets...)
 	c.Check = func() error { // what init has downloaded
 		refusals, err := guard.CheckInstalled(m.folder(s).Data(), m.folder(s).Module, s.guard())
 		if err == nil {

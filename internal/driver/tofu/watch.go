@@ -306,7 +306,7 @@ func (m *module) subjectNow(ctx context.Context) (*probe.Subject, error) {
 		Module: probemodule.Options{
 			Root: m.path("module"), Dir: s.Dir, DataDir: m.folder(s).Data(), Workspace: s.Options.Workspace, Files: files, Texts: texts,
 		},
-		Env: c.Env, Epoch: m.config, Secrets: append(secrets, c.Secrets...),
+		Env: c.Env, Secrets: append(secrets, c.Secrets...),
 	})
 	if err != nil {
 		return nil, err

@@ -47,7 +47,7 @@ type treeFS struct {
 	ownSchema bool
 	edit      func(*types.Kustomization) error
 	remotes   []remote
-	files     map[string][]byte // fetched by URL
+	files     map[string][]byte // fetched by URL, or made here
 	reads     int
 	visits    map[string]int
 	bytes     int64
@@ -175,6 +175,14 @@ func (f *treeFS) vet(p string, data []byte) ([]byte, error) {
 	if render.Clean(path.Dir(p)) == f.root {
 		if err := f.edit(&k); err != nil {
 			return nil, render.At(shown, 0, err)
+		}
+		if len(f.req.Inputs) > 0 {
+			text, err := inputs(f.req.Inputs)
+			if err != nil {
+				return nil, render.At(shown, 0, err)
+			}
+			f.files[render.Clean(f.root+"/"+inputsFile)] = text
+			k.Resources = append([]string{inputsFile}, k.Resources...)
 		}
 	}
 	c := checker{fs: f, file: shown, dir: render.Clean(path.Dir(p)), data: data}

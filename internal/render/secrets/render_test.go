@@ -11,6 +11,7 @@ import (
 	"github.com/plumb-dev/plumb/internal/render"
 	"github.com/plumb-dev/plumb/internal/render/helm"
 	"github.com/plumb-dev/plumb/internal/render/kustomize"
+	"github.com/plumb-dev/plumb/internal/render/tofu"
 	"github.com/plumb-dev/plumb/internal/render/yaml"
 	"github.com/plumb-dev/plumb/internal/source/memtree"
 )
@@ -166,6 +167,49 @@ func TestRenderFails(t *testing.T) {
 				discreet(t, "what the error hides", unwrapped.Unwrap().Error())
 			}
 		})
+	}
+}
+
+// TestModule takes secrets into a module's files and variables.
+func TestModule(t *testing.T) {
+	a := ageRecipient(t)
+	v := startVault(t)
+	v.fill()
+	tools := tools
+	tools.Tofu = tofu.Renderer{}
+	render1 := func() render.Bundle {
+		t.Helper()
+		req := request(map[string]string{
+			"app/main.tf": "variable \"password\" {}\n", "app/prod.tfvars": encrypt(t, "binary", "password = \""+canary+"\"\n", "", 0, []recipient{a}),
+		}, New("shop", []Material{a.material, v.material()}))
+		req.Input.Source.Tofu = &v1alpha1.ApplicationSourceTofu{
+			VarFiles: []string{"prod.tfvars"}, Vars: map[string]string{"token": "ref+vault://kv/shop/db#/password", "plain": "x"},
+			Env: v1alpha1.Env{{Name: "KEY", Value: "ref+vault://kv/shop/db#/password"}, {Name: "OTHER", Value: "y"}},
+		}
+		b, err := tools.Render(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	b := render1()
+	if got := string(b.Module.Files["app/prod.tfvars"]); got != "password = \""+canary+"\"\n" {
+		t.Errorf("the file of values is %q", got)
+	}
+	for name, got := range map[string]render.Value{"token": b.Module.Variables["token"], "KEY": b.Module.Env["KEY"]} {
+		if string(got.JSON) != `"`+canary+`"` || !got.Sensitive {
+			t.Errorf("%s is %s, sensitive %v", name, string(got.JSON), got.Sensitive)
+		}
+	}
+	if o := b.Module.Options; len(o.Vars) != 1 || len(o.Env) != 1 {
+		t.Errorf("what was looked up is still an option: %v %v", o.Vars, o.Env)
+	}
+	if b.Secrets.Mask(canary) == canary || b.Expires.IsZero() {
+		t.Errorf("the bundle does not say what is secret, or until when: %v", b.Expires)
+	}
+	v.do("POST", "kv/data/shop/db", map[string]any{"data": map[string]any{"password": "rotated"}})
+	if render1().Hash == b.Hash {
+		t.Error("a rotated variable is no other bundle")
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/plumb-dev/plumb/internal/hclfile"
 )
 
 // reference is a path that a file refers to.
@@ -34,7 +36,7 @@ func references(name string, text []byte) found {
 	if strings.HasSuffix(name, ".json") {
 		return jsonReferences(name, text)
 	}
-	file, _ := hclsyntax.ParseConfig(text, name, hcl.InitialPos)
+	file, _ := hclfile.Parse(text, name)
 	if file == nil {
 		return found{}
 	}

@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/hclfile"
 	"github.com/plumb-dev/plumb/internal/render"
 	"github.com/plumb-dev/plumb/internal/source"
 )
@@ -103,7 +104,7 @@ func (c *collector) module(dir string, depth int) error {
 	}
 	for _, e := range entries {
 		name := path.Join(dir, e.Name())
-		if e.IsDir() || !render.IsModuleFile(e.Name()) || c.files[name] == nil {
+		if e.IsDir() || !hclfile.Configuration(e.Name()) || c.files[name] == nil {
 			continue
 		}
 		found := references(name, c.files[name])

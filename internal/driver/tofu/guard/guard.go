@@ -24,6 +24,8 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+
+	"github.com/plumb-dev/plumb/internal/hclfile"
 )
 
 // Rule is what a Refusal is about.
@@ -102,7 +104,6 @@ func Err(refusals []Refusal) error {
 
 // Bounds of what is read. Repositories are hostile.
 const (
-	maxFile     = 1 << 20
 	maxTotal    = 64 << 20
 	maxFiles    = 10000
 	maxModules  = 2000
@@ -247,7 +248,7 @@ func (c *checker) dir(fsys fs.FS, dir, shown string) ([]call, error) {
 	}
 	m := &module{checker: c, required: map[string][]required{}}
 	for _, entry := range entries {
-		if !Configuration(entry.Name()) || entry.IsDir() {
+		if !hclfile.Configuration(entry.Name()) || entry.IsDir() {
 			continue
 		}
 		if c.files++; c.full() {
@@ -262,7 +263,7 @@ func (c *checker) dir(fsys fs.FS, dir, shown string) ([]call, error) {
 		if src == nil {
 			continue
 		}
-		file, diags := Parse(src, name)
+		file, diags := hclfile.Parse(src, name)
 		c.diagnose(diags)
 		if file != nil {
 			m.file(file)
@@ -284,8 +285,8 @@ func (c *checker) read(fsys fs.FS, file, shown string) ([]byte, error) {
 	case !info.Mode().IsRegular():
 		c.refuse(Source, hcl.Range{Filename: shown}, "it is not a regular file")
 		return nil, nil
-	case info.Size() > maxFile:
-		c.refuse(TooLarge, hcl.Range{Filename: shown}, "the file has %d KiB, more than %d", info.Size()>>10, maxFile>>10)
+	case info.Size() > hclfile.MaxBytes:
+		c.refuse(TooLarge, hcl.Range{Filename: shown}, "the file has %d KiB, more than %d", info.Size()>>10, hclfile.MaxBytes>>10)
 		return nil, nil
 	}
 	c.total += info.Size()

@@ -1,6 +1,8 @@
 package guard
 
 import (
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	hcljson "github.com/hashicorp/hcl/v2/json"
 	"path"
 	"path/filepath"
 	"slices"
@@ -317,4 +319,32 @@ func (m *module) allowed(full string) bool {
 		ok, err := path.Match(m.address(pattern), full)
 		return err == nil && ok
 	})
+}
+
+// literal is the text of an expression that is nothing but a text.
+func literal(expr hcl.Expression) (string, bool) {
+	switch e := expr.(type) {
+	case *hclsyntax.TemplateExpr:
+		if len(e.Parts) == 0 {
+			return "", true
+		}
+		if part, ok := e.Parts[0].(*hclsyntax.LiteralValueExpr); ok && len(e.Parts) == 1 {
+			return literal(part)
+		}
+		return "", false
+	case *hclsyntax.LiteralValueExpr:
+		if e.Val.IsNull() || !e.Val.IsKnown() || e.Val.Type().FriendlyName() != "string" {
+			return "", false
+		}
+		return e.Val.AsString(), true
+	}
+	if hcljson.IsJSONExpression(expr) {
+		v, diags := expr.Value(nil) // a text as it is written: nothing is evaluated
+		if diags.HasErrors() || v.IsNull() || !v.IsWhollyKnown() || v.Type().FriendlyName() != "string" {
+			return "", false
+		}
+		text := v.AsString()
+		return text, !strings.Contains(text, "${") && !strings.Contains(text, "%{")
+	}
+	return "", false
 }

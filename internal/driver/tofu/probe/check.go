@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/zclconf/go-cty/cty"
 
@@ -69,7 +70,7 @@ func (s *Subject) checkAll(ctx context.Context, ref state.ProviderRef, places []
 	places = s.longestUnread(places)
 	next := make(chan int)
 	var workers sync.WaitGroup
-	for range min(s.prober.o.Concurrency, len(places)) {
+	for range min(s.prober.workers(e), len(places)) {
 		workers.Go(func() {
 			for i := range next {
 				s.checkOne(ctx, e, i, &results[i])
@@ -157,12 +158,13 @@ func (s *Subject) checkOne(ctx context.Context, e *entry, place int, result *Res
 	defer s.prober.release(e, w)
 	within, cancel := context.WithTimeout(ctx, s.prober.o.ReadTimeout)
 	defer cancel()
+	began := time.Now()
 	k, reading, err := s.ask(within, e, w, place)
 	if err != nil {
 		s.explain(ctx, e, w, k, place, err, result)
 		return
 	}
-	s.prober.answered(e, w)
+	s.prober.answered(e, w, time.Since(began))
 	judge(k, reading, &s.state.Managed[place], slices.Concat(e.secrets, s.target.Secrets), result)
 }
 

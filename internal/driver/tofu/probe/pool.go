@@ -22,10 +22,12 @@ type Options struct {
 	// that is asked for its schema.
 	MaxProcesses int
 	// MaxAge, MaxRSS and MaxIdle are when a process is replaced or ended (1 h,
-	// 1 GiB, 10 min).
-	MaxAge  time.Duration
-	MaxRSS  int64
-	MaxIdle time.Duration
+	// 1 GiB, 10 min), and MaxGrowth how much it may grow once it is warm (128 MiB):
+	// terraform-plugin-framework keeps some kilobytes of each call for ever.
+	MaxAge    time.Duration
+	MaxRSS    int64
+	MaxGrowth int64
+	MaxIdle   time.Duration
 	// StartTimeout and ReadTimeout bound a start and a single read (1 min, 30 s).
 	StartTimeout, ReadTimeout time.Duration
 	// Concurrency is how many reads are under way for one configuration of a
@@ -70,6 +72,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxRSS == 0 {
 		o.MaxRSS = 1 << 30
+	}
+	if o.MaxGrowth == 0 {
+		o.MaxGrowth = 128 << 20
 	}
 	if o.Concurrency == 0 {
 		o.Concurrency = 10
@@ -208,6 +213,7 @@ type entry struct {
 	crashes   int
 	crashedAt time.Time
 	strain    strain
+	latency   time.Duration // of reads, lately
 }
 
 // warm is a process that is configured.
@@ -218,6 +224,8 @@ type warm struct {
 	late          int
 	retired       bool
 
+	reads   int
+	base    int64 // what it held when it was warm
 	rss     int64 // when it was last measured
 	weighed time.Time
 }
@@ -227,9 +235,16 @@ func (p *Prober) worn(w *warm) bool {
 	now := p.o.Now()
 	if now.Sub(w.weighed) >= time.Second { // it takes longer than a read
 		w.rss, w.weighed = w.RSS(), now
+		if w.base == 0 && w.reads >= warmReads {
+			w.base = w.rss
+		}
 	}
-	return w.Exited() || now.Sub(w.started) >= p.o.MaxAge || w.rss > p.o.MaxRSS || w.late >= maxLate
+	grown := w.base > 0 && w.rss-w.base > p.o.MaxGrowth
+	return w.Exited() || now.Sub(w.started) >= p.o.MaxAge || w.rss > p.o.MaxRSS || grown || w.late >= maxLate
 }
+
+// warmReads is after how many reads a process is warm.
+const warmReads = 200
 
 // maxLate is how many reads in a row a process may leave without an answer.
 const maxLate = 3
@@ -403,6 +418,7 @@ func (e *entry) crash(now time.Time) {
 func (p *Prober) release(e *entry, w *warm) {
 	p.mu.Lock()
 	w.users--
+	w.reads++
 	w.used = p.o.Now()
 	var stop []*warm
 	switch {
@@ -431,12 +447,28 @@ func (p *Prober) failed(e *entry, w *warm, crashed bool) {
 }
 
 // answered notes that a call was answered.
-func (p *Prober) answered(e *entry, w *warm) {
+func (p *Prober) answered(e *entry, w *warm, took time.Duration) {
 	p.mu.Lock()
 	w.late = 0
+	e.latency += (took - e.latency) / 8
 	p.mu.Unlock()
 	p.eased(e)
 }
+
+// workers is how many reads of one check are under way at once: few where
+// answers are quick, since that only makes providers open and close more
+// connections than they keep.
+func (p *Prober) workers(e *entry) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e.latency == 0 {
+		return p.o.Concurrency
+	}
+	return min(p.o.Concurrency, 2+int(e.latency/quick))
+}
+
+// quick is an answer for which it is not worth while to ask for more meanwhile.
+const quick = 3 * time.Millisecond
 
 // ProcessInfo describes a running process.
 type ProcessInfo struct {

@@ -30,12 +30,12 @@ func NewVerdicts(limit int) *Verdicts {
 func (v *Verdicts) Remember(scope string, r Report) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	print := r.fingerprint()
-	if print == "" {
+	mark := r.fingerprint()
+	if mark == "" {
 		return
 	}
-	known := slices.DeleteFunc(slices.Clone(v.scopes[scope]), func(k string) bool { return k == print })
-	known = append(known, print)
+	known := slices.DeleteFunc(slices.Clone(v.scopes[scope]), func(k string) bool { return k == mark })
+	known = append(known, mark)
 	if extra := len(known) - v.limit; extra > 0 {
 		known = slices.Clone(known[extra:])
 	}
@@ -50,8 +50,8 @@ func (v *Verdicts) Settled(scope string, r Report) bool {
 	if r.Same() {
 		return true
 	}
-	print := r.fingerprint()
-	return print != "" && slices.Contains(v.scopes[scope], print)
+	mark := r.fingerprint()
+	return mark != "" && slices.Contains(v.scopes[scope], mark)
 }
 
 // fingerprint identifies all that differs, taken together: of two differences

@@ -10,8 +10,8 @@ import (
 
 func differing(prints ...string) Report {
 	r := Report{Results: []Result{{Address: "same", Verdict: Same}}}
-	for _, print := range prints {
-		r.Results = append(r.Results, Result{Address: print, Verdict: Differs, fingerprint: print})
+	for _, mark := range prints {
+		r.Results = append(r.Results, Result{Address: mark, Verdict: Differs, fingerprint: mark})
 	}
 	return r
 }
@@ -61,8 +61,8 @@ func TestVerdicts(t *testing.T) {
 	if err := json.Unmarshal(text, again); err != nil || !again.Settled("s", differing("b")) {
 		t.Errorf("it is not read back: %v", err)
 	}
-	for _, print := range []string{"x", "y", "z"} {
-		v.Remember("s", differing(print))
+	for _, mark := range []string{"x", "y", "z"} {
+		v.Remember("s", differing(mark))
 	}
 	if v.Settled("s", differing("a")) || !v.Settled("s", differing("z")) {
 		t.Error("the oldest is to be forgotten, and it alone")
@@ -79,15 +79,15 @@ func TestVerdicts(t *testing.T) {
 func TestFingerprint(t *testing.T) {
 	a, b := cty.StringVal("a"), cty.StringVal("b")
 	prints := map[string]string{}
-	for name, print := range map[string]string{
+	for name, mark := range map[string]string{
 		"one": fingerprint("x", "", a, b), "turned": fingerprint("x", "", b, a), "address": fingerprint("y", "", a, b),
 		"deposed": fingerprint("x", "1", a, b), "gone": fingerprint("x", "", a), "none": fingerprint("x", "", a, cty.NilVal),
 		"type": fingerprint("x", "", a, cty.NullVal(cty.String)), "number": fingerprint("x", "", cty.StringVal("1"), cty.NumberIntVal(1)),
 	} {
-		if other, ok := prints[print]; ok || print == "" {
+		if other, ok := prints[mark]; ok || mark == "" {
 			t.Errorf("%s and %s have one fingerprint", name, other)
 		}
-		prints[print] = name
+		prints[mark] = name
 	}
 }
 

@@ -62,6 +62,7 @@ type Outcome struct {
 func (r *Runner) Resume(ctx context.Context, progress func(Event)) (*Outcome, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	killProcesses(r.folder.queryID()) // of a caller that was killed
 	rec, err := r.folder.readRecord()
 	if err != nil || rec == nil || rec.Read {
 		return nil, err

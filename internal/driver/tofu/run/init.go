@@ -20,7 +20,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
 
-	"github.com/plumb-dev/plumb/internal/driver/tofu/guard"
+	"github.com/plumb-dev/plumb/internal/hclfile"
 )
 
 // stamp says for what the folder has been initialised.
@@ -183,7 +183,7 @@ func (r *Runner) writeBackendConfig() error {
 	file := hclwrite.NewEmptyFile()
 	for _, name := range slices.Sorted(maps.Keys(r.config.BackendConfig)) {
 		text := r.config.BackendConfig[name]
-		if _, diags := guard.ParseExpression([]byte(text), name); !hclsyntax.ValidIdentifier(name) || diags.HasErrors() {
+		if _, diags := hclfile.ParseExpression([]byte(text), name); !hclsyntax.ValidIdentifier(name) || diags.HasErrors() {
 			return configError("Invalid backend setting", fmt.Sprintf("the setting %q of the backend is not a name with an HCL expression", name))
 		}
 		file.Body().SetAttributeRaw(name, rawTokens(text))

@@ -12,7 +12,7 @@ import (
 	tfjson "github.com/hashicorp/terraform-json"
 	"github.com/zclconf/go-cty/cty"
 
-	"github.com/plumb-dev/plumb/internal/driver/tofu/guard"
+	"github.com/plumb-dev/plumb/internal/hclfile"
 )
 
 // Masked is what stands in place of a secret.
@@ -163,7 +163,7 @@ func (m *Masker) addValue(v Value) {
 	if v.Form == Literal {
 		return
 	}
-	expr, diags := guard.ParseExpression([]byte(v.Text), "")
+	expr, diags := hclfile.ParseExpression([]byte(v.Text), "")
 	if diags.HasErrors() {
 		return
 	}

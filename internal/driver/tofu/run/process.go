@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -95,6 +97,14 @@ func (r *Runner) start(j job, id string) (*exec.Cmd, error) {
 	return cmd, cmd.Start()
 }
 
+type detachKey struct{}
+
+// Detachable gives a context whose program is left running once detach is closed,
+// also where it was asked to end before and has not yet.
+func Detachable(ctx context.Context, detach <-chan struct{}) context.Context {
+	return context.WithValue(ctx, detachKey{}, detach)
+}
+
 // follow reads what a process writes until it ends. done is nil for a process
 // that an earlier caller started.
 func (r *Runner) follow(ctx context.Context, rec Record, progress func(Event), done <-chan error) (*ended, error) {
@@ -104,6 +114,7 @@ func (r *Runner) follow(ctx context.Context, rec Record, progress func(Event), d
 	ticker := time.NewTicker(glance)
 	defer ticker.Stop()
 	cancel, kill := ctx.Done(), (<-chan time.Time)(nil)
+	detach, _ := ctx.Value(detachKey{}).(<-chan struct{})
 	for over := false; !over; {
 		select {
 		case err := <-done:
@@ -119,6 +130,8 @@ func (r *Runner) follow(ctx context.Context, rec Record, progress func(Event), d
 			if r.config.Grace > 0 {
 				kill = time.After(r.config.Grace)
 			}
+		case <-detach:
+			return nil, ErrDetached
 		case <-kill:
 			if kill = nil; rec.alive() {
 				_ = syscall.Kill(-rec.PID, syscall.SIGKILL)
@@ -198,10 +211,16 @@ func (r *Runner) tidy() error {
 	return nil
 }
 
+// queryID is what the processes of queries bear instead of the id of a run.
+func (f Folder) queryID() string {
+	sum := sha256.Sum256([]byte(f.Path))
+	return "query-" + hex.EncodeToString(sum[:12])
+}
+
 // query runs a command that changes nothing and returns what it printed.
 func (r *Runner) query(ctx context.Context, operation string, env func([]string) []string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, r.config.Program, args...)
-	cmd.Dir, cmd.Env = r.folder.Module, r.environment("")
+	cmd.Dir, cmd.Env = r.folder.Module, r.environment(r.folder.queryID())
 	if env != nil {
 		cmd.Env = env(cmd.Env)
 	}
@@ -213,6 +232,9 @@ func (r *Runner) query(ctx context.Context, operation string, env func([]string)
 	err := cmd.Run()
 	if err == nil {
 		return stdout.Bytes(), nil
+	}
+	if cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == -1 { // its providers outlive a program that was killed
+		_ = syscall.Kill(-cmd.ProcessState.Pid(), syscall.SIGKILL)
 	}
 	if ctx.Err() != nil {
 		return nil, r.cancelled(operation, ctx)

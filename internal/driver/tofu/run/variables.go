@@ -12,7 +12,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
 
-	"github.com/plumb-dev/plumb/internal/driver/tofu/guard"
+	"github.com/plumb-dev/plumb/internal/hclfile"
 )
 
 // Value is a variable's value as it was written down.
@@ -74,7 +74,7 @@ func parseDir(dir string) map[string]*hcl.File {
 		return files
 	}
 	for _, entry := range entries {
-		if entry.IsDir() || !guard.Configuration(entry.Name()) {
+		if entry.IsDir() || !hclfile.Configuration(entry.Name()) {
 			continue
 		}
 		if file := parseFile(filepath.Join(dir, entry.Name())); file != nil {
@@ -92,7 +92,7 @@ func parseFile(path string) *hcl.File {
 	if err != nil {
 		return nil
 	}
-	file, _ := guard.Parse(src, filepath.Base(path)) // within bounds: the content is hostile
+	file, _ := hclfile.Parse(src, filepath.Base(path)) // within bounds: the content is hostile
 	if file == nil || file.Body == nil {
 		return nil
 	}
@@ -120,7 +120,7 @@ func (r *Runner) writeVariables() error {
 			out.Body().SetAttributeValue(name, cty.StringVal(v.Text))
 			continue
 		}
-		if _, diags := guard.ParseExpression([]byte(v.Text), name); diags.HasErrors() {
+		if _, diags := hclfile.ParseExpression([]byte(v.Text), name); diags.HasErrors() {
 			return configError("Invalid value of a variable", fmt.Sprintf("the value given for the variable %q is not an HCL expression: %s", name, r.masker.Mask(diags[0].Summary)))
 		}
 		out.Body().SetAttributeRaw(name, rawTokens(v.Text))

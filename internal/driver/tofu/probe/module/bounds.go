@@ -31,7 +31,7 @@ func shallow(text []byte, name string) error {
 	tokens, _ := hclsyntax.LexConfig(text, name, hcl.InitialPos)
 	depth, unary, choices := 0, 0, 0
 	for _, token := range tokens {
-		switch token.Type {
+		switch token.Type { //nolint:exhaustive // the others nest nothing
 		case hclsyntax.TokenOBrace, hclsyntax.TokenOBrack, hclsyntax.TokenOParen, hclsyntax.TokenOQuote, hclsyntax.TokenOHeredoc,
 			hclsyntax.TokenTemplateInterp, hclsyntax.TokenTemplateControl:
 			depth++

@@ -348,8 +348,7 @@ func (s *scope) evaluate(e hcl.Expression) result {
 		if err := failure(diags, on); errors.As(err, &depends) {
 			return unknown(depends.On...)
 		}
-		at := e.Range()
-		return unknown(append(on, dependency(diags.Errs()[0].(*hcl.Diagnostic).Summary, at))...)
+		return unknown(append(on, dependency(firstError(diags), e.Range()))...)
 	}
 	if err := modest(v); err != nil {
 		return unknown(dependency(err.Error(), e.Range()))
@@ -358,6 +357,16 @@ func (s *scope) evaluate(e hcl.Expression) result {
 		on = nil
 	}
 	return result{v, on}
+}
+
+// firstError is the summary of what went wrong first.
+func firstError(diags hcl.Diagnostics) string {
+	for _, d := range diags {
+		if d.Severity == hcl.DiagError {
+			return d.Summary
+		}
+	}
+	return ""
 }
 
 // secret marks values of sensitive variables.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -69,8 +70,8 @@ func Start(s *Spawner, c Command) (*Process, error) {
 		HandshakeConfig:  handshake,
 		VersionedPlugins: map[int]plugin.PluginSet{5: set, 6: set},
 		RunnerFunc: func(_ hclog.Logger, asked *exec.Cmd, _ string) (runner.Runner, error) {
-			cmd := exec.Command(c.Path) // what is asked for names no program
-			cmd.Env, cmd.Dir = slices.Concat(c.Env, quiet(c.Path), asked.Env), c.Dir
+			cmd := exec.Command(c.Path) //nolint:noctx // it lives longer than any call; what is asked for names no program
+			cmd.Env, cmd.Dir = slices.Concat(frugal(c.Path), c.Env, quiet(c.Path), asked.Env), c.Dir
 			return newGroupRunner(s, cmd)
 		},
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
@@ -101,6 +102,17 @@ func quiet(path string) []string {
 	}
 	return names
 }
+
+// frugal lets a small provider collect its garbage less often, which otherwise
+// takes a third of its time. The environment of the caller goes before that.
+func frugal(path string) []string {
+	if info, err := os.Stat(path); err != nil || info.Size() > smallProvider {
+		return nil // a large one has a large heap
+	}
+	return []string{"GOGC=400"}
+}
+
+const smallProvider = 64 << 20
 
 func (p *Process) connect() error {
 	protocol, err := p.client.Client()

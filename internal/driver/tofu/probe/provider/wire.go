@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"strings"
+	"time"
 
 	"github.com/zclconf/go-cty/cty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
@@ -109,7 +110,19 @@ func (w wire) call(ctx context.Context, c rpc, fill func(req protoreflect.Messag
 	if err := w.conn.Invoke(ctx, method, req.Interface(), resp.Interface()); err != nil {
 		return nil, err
 	}
-	return resp, diagnosed(resp)
+	err = diagnosed(resp)
+	if err != nil && expired(ctx, err) {
+		err = context.DeadlineExceeded
+	}
+	return resp, err
+}
+
+// expired tells whether an error only says that time is over: the provider is
+// told until when it has, and can be the first to notice.
+func expired(ctx context.Context, err error) bool {
+	until, bounded := ctx.Deadline()
+	return bounded && time.Until(until) < time.Second && strings.Contains(err.Error(), context.DeadlineExceeded.Error()) ||
+		errors.Is(ctx.Err(), context.DeadlineExceeded)
 }
 
 // DiagnosticsError is what a provider says is wrong. It can hold anything,

@@ -1,4 +1,8 @@
-package guard
+// Package hclfile parses the files of OpenTofu and Terraform modules within bounds:
+// they come from repositories, and HCL's own parsers, which call themselves, end
+// the process where a file is nested deep enough. It knows nothing of what the
+// files mean.
+package hclfile
 
 import (
 	"bytes"
@@ -29,8 +33,8 @@ func Configuration(name string) bool {
 // nested so deep that the parsers, which call themselves, would run out of
 // stack, and with that end the process.
 func Parse(src []byte, name string) (*hcl.File, hcl.Diagnostics) {
-	if len(src) > maxFile {
-		return nil, tooDeep(name, hcl.InitialPos, fmt.Sprintf("The file has more than %d KiB.", maxFile>>10))
+	if len(src) > MaxBytes {
+		return nil, tooDeep(name, hcl.InitialPos, fmt.Sprintf("The file has more than %d KiB.", MaxBytes>>10))
 	}
 	if strings.HasSuffix(name, ".json") {
 		if diags := boundedJSON(src, name); diags.HasErrors() {
@@ -46,14 +50,17 @@ func Parse(src []byte, name string) (*hcl.File, hcl.Diagnostics) {
 
 // ParseExpression parses an expression within the same bounds.
 func ParseExpression(src []byte, name string) (hclsyntax.Expression, hcl.Diagnostics) {
-	if len(src) > maxFile {
-		return nil, tooDeep(name, hcl.InitialPos, fmt.Sprintf("The expression has more than %d KiB.", maxFile>>10))
+	if len(src) > MaxBytes {
+		return nil, tooDeep(name, hcl.InitialPos, fmt.Sprintf("The expression has more than %d KiB.", MaxBytes>>10))
 	}
 	if diags := bounded(src, name); diags.HasErrors() {
 		return nil, diags
 	}
 	return hclsyntax.ParseExpression(src, name, hcl.InitialPos)
 }
+
+// MaxBytes is how large a file may be that is parsed.
+const MaxBytes = 1 << 20
 
 // Bounds of what a parser goes into.
 const (
@@ -124,32 +131,4 @@ func boundedJSON(src []byte, name string) hcl.Diagnostics {
 		return tooDeep(name, hcl.InitialPos, "The file is not valid JSON.")
 	}
 	return nil
-}
-
-// literal is the text of an expression that is nothing but a text.
-func literal(expr hcl.Expression) (string, bool) {
-	switch e := expr.(type) {
-	case *hclsyntax.TemplateExpr:
-		if len(e.Parts) == 0 {
-			return "", true
-		}
-		if part, ok := e.Parts[0].(*hclsyntax.LiteralValueExpr); ok && len(e.Parts) == 1 {
-			return literal(part)
-		}
-		return "", false
-	case *hclsyntax.LiteralValueExpr:
-		if e.Val.IsNull() || !e.Val.IsKnown() || e.Val.Type().FriendlyName() != "string" {
-			return "", false
-		}
-		return e.Val.AsString(), true
-	}
-	if hcljson.IsJSONExpression(expr) {
-		v, diags := expr.Value(nil) // a text as it is written: nothing is evaluated
-		if diags.HasErrors() || v.IsNull() || !v.IsWhollyKnown() || v.Type().FriendlyName() != "string" {
-			return "", false
-		}
-		text := v.AsString()
-		return text, !strings.Contains(text, "${") && !strings.Contains(text, "%{")
-	}
-	return "", false
 }

@@ -1,0 +1,28 @@
+package tofu
+
+import (
+	"time"
+
+	"github.com/plumb-dev/plumb/internal/driver"
+)
+
+// Age makes the plan that is known of an owner older.
+func (d *Driver) Age(owner driver.Owner, by time.Duration) {
+	m, err := d.module(owner)
+	if err != nil {
+		panic(err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.known.at = m.known.at.Add(-by)
+}
+
+// Remembered tells whether anything is kept in memory of an owner.
+func (d *Driver) Remembered(owner driver.Owner) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.modules[owner] != nil
+}
+
+// Temp is the folder with a short path.
+func (d *Driver) Temp() string { return d.temp }
