@@ -105,15 +105,15 @@ func badModules() map[string]bad {
 	all := map[string]bad{
 		"syntax error": {
 			reason: "file, line and column", files: oneFile("\nresource \"cloud_bucket\" \"it\" {\n"),
-			condition: "ComparisonError", says: []string{"bad/main.tf:2:", "Unclosed"},
+			condition: "InvalidSpecError", says: []string{"bad/main.tf:2:30", "Unclosed"},
 		},
 		"argument that does not exist": {
 			reason: "file, line and column", files: oneFile(cloudModule + "resource \"cloud_bucket\" \"it\" {\n  name = \"it\"\n  nope = 1\n}\n"),
-			condition: "ComparisonError", says: []string{"bad/main.tf:8:3", "Unsupported argument"},
+			condition: "InvalidSpecError", says: []string{"bad/main.tf:8:3", "Unsupported argument"},
 		},
 		"missing variable": {
 			reason: "where to give it", files: oneFile("variable \"size\" {}\n"),
-			condition: "ComparisonError", says: []string{"size", "source.tofu.vars"},
+			condition: "InvalidSpecError", says: []string{"bad/main.tf:1:1", "size", "source.tofu.vars"},
 		},
 		"unknown provider": {
 			reason: "which one", files: oneFile("resource \"nobody_has\" \"it\" {}\n"),
@@ -143,7 +143,7 @@ func badModules() map[string]bad {
 				}
 				return inCloud(cloud, tofutest.Token)
 			},
-			condition: "ComparisonError", says: []string{"provider", "crash"},
+			condition: "ComparisonError", says: []string{"Plugin did not respond", "a fault in the provider", "newer version"},
 		},
 		"state newer than the tool": {
 			reason: "which tool is needed", files: oneFile("output \"x\" {\n  value = 1\n}\n"),
@@ -151,7 +151,7 @@ func badModules() map[string]bad {
 				w.kubectl(t, stateSecret(t, "bad", `{"version":5,"terraform_version":"99.0.0","serial":3,"lineage":"l","outputs":{},"resources":[]}`), "apply", "-n", ns, "-f", "-")
 				return nil
 			},
-			condition: "ComparisonError", says: []string{"state", "newer"},
+			condition: "ComparisonError", says: []string{"state has format 5", "newer", "use a newer version"},
 		},
 	}
 	for name, c := range badValues() {
@@ -164,7 +164,7 @@ func badModules() map[string]bad {
 func badValues() map[string]bad {
 	input := func(of, output string) func(map[string]any) {
 		return func(s map[string]any) {
-			s["inputs"] = []any{map[string]any{"name": "x", "from": map[string]any{"application": of, "output": output}}}
+			s["inputs"] = []any{map[string]any{"name": "x", "from": map[string]any{"application": map[string]any{"name": of}, "output": output}}}
 		}
 	}
 	variable := oneFile("variable \"x\" {}\noutput \"y\" {\n  value = var.x\n}\n")
@@ -206,7 +206,7 @@ func badValues() map[string]bad {
 				w.declare(t, ns, application("other", r.url(), "other", ns, input("bad", "y")))
 				return input("other", "y")
 			},
-			condition: "InvalidSpecError", says: []string{"bad", "other", "each other"},
+			condition: "InvalidSpecError", says: []string{"/bad", "/other", "round in a circle", "take one of them out"},
 		},
 		"cycle of dependencies": {
 			reason: "who waits for whom", files: oneFile("output \"x\" {\n  value = 1\n}\n"),
@@ -218,7 +218,7 @@ func badValues() map[string]bad {
 				w.declare(t, ns, application("other", r.url(), "other", ns, on("bad")))
 				return on("other")
 			},
-			condition: "InvalidSpecError", says: []string{"bad", "other", "each other"},
+			condition: "InvalidSpecError", says: []string{"/bad", "/other", "round in a circle", "take one of them out"},
 		},
 	}
 }

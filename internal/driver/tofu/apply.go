@@ -436,6 +436,9 @@ func diagnosticsOf(err error) map[string]string {
 	for _, d := range e.Errors() {
 		if d.Address != "" && out[d.Address] == "" {
 			out[d.Address] = d.String()
+			if advice := d.Advice(); advice != "" {
+				out[d.Address] += ": " + advice
+			}
 		}
 	}
 	return out

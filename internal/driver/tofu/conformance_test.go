@@ -79,7 +79,7 @@ func (s *stage) options() tofu.Options {
 	return tofu.Options{
 		Dir: s.dir, States: s.states, Path: []string{cmp.Or(s.path, strings.TrimSuffix(s.tools.Tofu, "/tofu"))},
 		Env:       append([]string{"PATH=" + os.Getenv("PATH")}, s.cloud.Env()...),
-		CLIConfig: s.tools.CLIConfig(s.t), Interval: 200 * time.Millisecond, Patience: s.patience, Log: s.log,
+		CLIConfig: s.tools.CLIConfig(s.t), Interval: 200 * time.Millisecond, Patience: cmp.Or(s.patience, 3*time.Second), Log: s.log,
 	}
 }
 

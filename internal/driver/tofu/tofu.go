@@ -165,16 +165,17 @@ func (d *Driver) Close() {
 	d.wait.Wait()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	busy := slices.ContainsFunc(modules, func(m *module) bool { return m.live.detached() })
-	if !busy {
-		if err := os.RemoveAll(d.temp); err != nil {
-			d.o.Log.Warn("temporary folder not removed", "error", err)
-		}
-	}
 	if d.prober != nil {
 		if err := d.prober.Close(); err != nil {
 			d.o.Log.Warn("providers not ended", "error", err)
 		}
+	}
+	unused := d.temp
+	if slices.ContainsFunc(modules, func(m *module) bool { return m.live.detached() }) {
+		unused = d.probeTemp()
+	}
+	if err := os.RemoveAll(unused); err != nil {
+		d.o.Log.Warn("temporary folder not removed", "error", err)
 	}
 }
 
@@ -245,6 +246,9 @@ func (d *Driver) Processes() []probe.ProcessInfo {
 	return d.prober.Processes()
 }
 
+// probeTemp is where the sockets of warm providers are.
+func (d *Driver) probeTemp() string { return filepath.Join(d.temp, "probe") }
+
 // theProber starts the prober when it is first needed.
 func (d *Driver) theProber() (*probe.Prober, error) {
 	d.mu.Lock()
@@ -253,7 +257,14 @@ func (d *Driver) theProber() (*probe.Prober, error) {
 		return nil, errClosed
 	}
 	if d.prober == nil {
-		p, err := probe.New(d.o.Probe)
+		o := d.o.Probe
+		if o.TempDir == "" { // what a process that was killed has left in it is removed
+			o.TempDir = d.probeTemp()
+			if err := errors.Join(os.RemoveAll(o.TempDir), os.MkdirAll(o.TempDir, 0o700)); err != nil {
+				return nil, fmt.Errorf("make a temporary folder: %w", err)
+			}
+		}
+		p, err := probe.New(o)
 		if err != nil {
 			return nil, err
 		}

@@ -144,6 +144,9 @@ func (e *Error) Errors() []Diagnostic {
 	return all
 }
 
+// Advice is what to do about a single error, or empty.
+func (d Diagnostic) Advice() string { return advice(classify(d)) }
+
 func advice(k Kind) string {
 	switch k {
 	case KindMissingVariable:

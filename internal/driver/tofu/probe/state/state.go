@@ -138,6 +138,9 @@ func Parse(text []byte) (*State, error) {
 	if f.Encrypted != "" {
 		return nil, errors.New("the state is encrypted: pass what \"tofu state pull\" prints")
 	}
+	if f.Version > 4 {
+		return nil, fmt.Errorf("the state has format %d, which is newer than what is understood (4): use a newer version of Plumb, or a copy of the state from before", f.Version)
+	}
 	if f.Version != 4 {
 		return nil, fmt.Errorf("the state has format %d, and only format 4 is understood: apply the module once with a current OpenTofu", f.Version)
 	}
