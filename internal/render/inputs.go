@@ -22,10 +22,10 @@ const InputsConfigMap = "plumb-inputs"
 // by their path ("database.host").
 func withInputs(src v1alpha1.ApplicationSource, kind v1alpha1.ApplicationSourceType, inputs map[string]Value) (v1alpha1.ApplicationSource, error) {
 	switch {
-	case len(inputs) == 0 || kind == v1alpha1.ApplicationSourceTypeTofu: // those are variables
-		return src, nil
+	case len(inputs) == 0 || kind == v1alpha1.ApplicationSourceTypeTofu || kind == v1alpha1.ApplicationSourceTypeKustomize:
+		return src, nil // they are variables there, or replaced with
 	case kind != v1alpha1.ApplicationSourceTypeHelm:
-		return src, fmt.Errorf("spec.inputs: a source of type %s can't take values from others: only Helm charts (as values) and OpenTofu modules (as variables) can", kind)
+		return src, fmt.Errorf("spec.inputs: a source of type %s can't take values from others: only Helm charts (as values), kustomizations (by replacements) and OpenTofu modules (as variables) can", kind)
 	}
 	helm := &v1alpha1.ApplicationSourceHelm{}
 	if src.Helm != nil {

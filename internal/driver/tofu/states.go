@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -46,5 +47,5 @@ type LockedError struct{ Lock }
 
 func (e *LockedError) Error() string {
 	return fmt.Sprintf("the state is locked by %s since %s (%s, lock %s): it goes on when that ends; if that has crashed, release the lock with plumb state unlock",
-		e.Who, e.Created.UTC().Format(time.RFC3339), e.Operation, e.ID)
+		e.Who, e.Created.UTC().Format(time.RFC3339), strings.TrimPrefix(e.Operation, "OperationType"), e.ID)
 }
