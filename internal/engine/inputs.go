@@ -177,7 +177,7 @@ func (e *Engine) read(ctx context.Context, r request, field string, from []v1alp
 			if err != nil {
 				return fmt.Errorf("tofu.%s[%d]: %s: %w", field, i, k, err)
 			}
-			into[k] = render.Value{JSON: value, Sensitive: secret}
+			into[k] = render.Value{JSON: value, Sensitive: secret, Optional: len(f.Keys) == 0}
 		}
 	}
 	return nil

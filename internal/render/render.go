@@ -70,6 +70,8 @@ type Value struct {
 	JSON json.RawMessage
 	// Sensitive values must not be shown.
 	Sensitive bool
+	// Optional values are left out where nothing is declared that takes them.
+	Optional bool
 }
 
 // MarshalJSON hides what is sensitive.

@@ -127,8 +127,8 @@ type keptSpec struct {
 }
 
 type keptValue struct {
-	JSON      json.RawMessage
-	Sensitive bool
+	JSON                json.RawMessage
+	Sensitive, Optional bool
 }
 
 func keep(values map[string]render.Value) map[string]keptValue {
@@ -304,7 +304,7 @@ func (m *module) configOf(s *spec, program string) run.Config {
 		c.VarFiles = append(c.VarFiles, m.path("module", filepath.FromSlash(file)))
 	}
 	for name, v := range s.Variables {
-		c.Variables[name] = run.Value{Text: v.Text(), Form: formOf(v), Sensitive: v.Sensitive}
+		c.Variables[name] = run.Value{Text: v.Text(), Form: formOf(v), Sensitive: v.Sensitive, Optional: v.Optional}
 	}
 	for name, text := range s.Options.Vars {
 		c.Variables[name] = run.Value{Text: text}

@@ -136,8 +136,8 @@ func New(o Options) (*Driver, error) {
 	return d, nil
 }
 
-// Close has applies come to an end after the resource they are at, and leaves
-// those alone that take longer: the next process takes them up.
+// Close waits for applies to come to an end, has those break off that take long,
+// and leaves those alone that do not: the next process takes them up.
 func (d *Driver) Close() {
 	d.mu.Lock()
 	d.closed = true
@@ -148,7 +148,6 @@ func (d *Driver) Close() {
 	d.mu.Unlock()
 	for _, m := range modules {
 		m.quiet()
-		m.cancel()
 	}
 	ended := make(chan struct{})
 	go func() {
@@ -159,7 +158,14 @@ func (d *Driver) Close() {
 	}()
 	select {
 	case <-ended:
-	case <-time.After(d.o.Patience):
+	case <-time.After(d.o.Patience * 2 / 3):
+		for _, m := range modules { // a provider that is asked to stop may leave things half made
+			m.cancel()
+		}
+		select {
+		case <-ended:
+		case <-time.After(d.o.Patience / 3):
+		}
 	}
 	d.end(run.ErrDetached)
 	d.wait.Wait()

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -23,6 +24,9 @@ type Value struct {
 	// Sensitive values are masked wherever they turn up. Those of variables that
 	// the module declares as sensitive are, too.
 	Sensitive bool
+	// Optional values are left out where the module has no such variable; others
+	// are an error then.
+	Optional bool
 }
 
 // Form is how a Value's text is to be read.
@@ -116,6 +120,12 @@ func (r *Runner) writeVariables() error {
 			return configError("Invalid variable name", fmt.Sprintf("%q can't be the name of a variable", name))
 		}
 		v := r.config.Variables[name]
+		if _, is := declared[name]; !is && v.Optional {
+			continue
+		} else if !is {
+			return configError("Unknown variable", fmt.Sprintf("a value is given for the variable %q, which the module does not declare (it declares: %s)",
+				name, cmp.Or(strings.Join(slices.Sorted(maps.Keys(declared)), ", "), "none")))
+		}
 		if v.Form == Literal || v.Form == Declared && !declared[name].complex {
 			out.Body().SetAttributeValue(name, cty.StringVal(v.Text))
 			continue
