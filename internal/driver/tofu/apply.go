@@ -274,9 +274,7 @@ func (r *running) save(ctx context.Context) (stop func()) {
 			if _, err := readState(text); err != nil {
 				continue // it is being written
 			}
-			if r.m.d.o.States.Save(ctx, stateID(r.m.owner, r.spec.Options.Workspace), text) == nil {
-				_ = r.m.markSaved(text) // saved once more, at worst
-			}
+			_ = r.m.store(ctx, stateID(r.m.owner, r.spec.Options.Workspace), text) // at worst, it is saved at the end
 		}
 	}()
 	return func() { close(done); <-ended }
@@ -349,6 +347,9 @@ func (r *running) keep(ctx context.Context) error {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		if err = r.m.saveState(ctx, r.spec); err == nil {
 			break
+		}
+		if errors.Is(err, ErrNotHeld) { // what somebody else has made by now stays
+			return errors.Join(err, r.m.giveLock(ctx, r.spec))
 		}
 		select {
 		case <-ctx.Done():
