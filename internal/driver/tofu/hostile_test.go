@@ -236,3 +236,17 @@ func TestDiverged(t *testing.T) {
 		t.Errorf("what the run has left is not saved, but serial %s", got)
 	}
 }
+
+// TestPathOfItsOwn lets an Application not choose where programs are looked for.
+func TestPathOfItsOwn(t *testing.T) {
+	s := calm(t)
+	d := want("")
+	m := *d.Bundle.Module
+	m.Env = map[string]render.Value{"PATH": {JSON: []byte(`"bin"`)}}
+	d.Bundle.Module = &m
+	_, err := s.driver.Compare(context.Background(), d)
+	var refused *driver.RefusedError
+	if !errors.As(err, &refused) || !strings.Contains(err.Error(), "PATH") {
+		t.Errorf("it may: %v", err)
+	}
+}

@@ -293,6 +293,10 @@ func (m *module) temp() string {
 
 // open opens the folder for runs as the spec wants them.
 func (m *module) open(ctx context.Context, s *spec) error {
+	_, given := s.Env["PATH"]
+	if given || slices.ContainsFunc(s.Options.Env, func(e v1alpha1.EnvEntry) bool { return e.Name == "PATH" }) {
+		return &driver.RefusedError{Why: "tofu.env: PATH can't be set for a run: it chooses what is executed"}
+	}
 	program, err := m.d.program(ctx, string(s.Options.Tool))
 	if errors.Is(err, run.ErrNotFound) {
 		return fmt.Errorf("%w: install it on the machine that Plumb runs on", err)
