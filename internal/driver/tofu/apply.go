@@ -141,11 +141,12 @@ func (m *module) choose(ctx context.Context, a driver.Apply, k *known) (*run.Pla
 			return nil, m.staled(name + " is not in the plan")
 		}
 	}
-	if len(destroyed) > 0 && !a.Prune && !a.Partial {
+	whole := len(missing) == 0 && len(m.ignored(k)) == 0
+	if len(destroyed) > 0 && !a.Prune && (whole || !a.Partial) {
 		return nil, &driver.Problem{Reason: reasonPrune, Message: fmt.Sprintf(
 			"not applied: the plan destroys %s (%s), and pruning is off: look at it with plumb diff, then sync with --prune or set automated.prune", count(len(destroyed), "resource"), some(destroyed))}
 	}
-	if whole := len(missing) == 0 && len(m.ignored(k)) == 0; whole {
+	if whole {
 		return k.planned, nil
 	}
 	return m.part(ctx, a, k, given)

@@ -250,3 +250,15 @@ func TestPathOfItsOwn(t *testing.T) {
 		t.Errorf("it may: %v", err)
 	}
 }
+
+// TestPruneOfAllChosen destroys nothing where pruning is off, also where all that
+// the plan does was chosen by name.
+func TestPruneOfAllChosen(t *testing.T) {
+	s := calm(t)
+	s.sync(want(idempotent + vpc("a", "10.0.0.0/16", "1") + vpc("b", "10.1.0.0/16", "1")))
+	d := want(idempotent + vpc("a", "10.0.0.0/16", "1") + vpc("b", "10.2.0.0/16", "1"))
+	s.all(s.apply(d, s.planned(d, "replace cloud_vpc.b"), false, "cloud_vpc.b"), "PruneRequired", "pruning is off")
+	s.good(s.apply(d, s.planned(d, "replace cloud_vpc.b"), true, "cloud_vpc.b"))
+	s.inSync(d)
+	s.accounted()
+}
