@@ -97,6 +97,29 @@ func (g *group) projectOf(app *v1alpha1.Application, key engine.Key) *v1alpha1.A
 	return nil
 }
 
+// Shares tells whether an Application may use what another one gives: within a
+// project, and within a namespace that is no control plane's, since who may
+// write one Application in it may write the other.
+func (c *Controller) Shares(app *v1alpha1.Application, key engine.Key, other *v1alpha1.Application, of engine.Key) bool {
+	if key.Namespace == of.Namespace && key.Namespace != SystemNamespace && key.Namespace != ArgoNamespace {
+		return true
+	}
+	a, b := c.groups[key.Group], c.groups[of.Group]
+	if a == nil || b == nil || app.Spec.GetProject() != other.Spec.GetProject() {
+		return false
+	}
+	return sameProject(a.projectOf(app, key), b.projectOf(other, of))
+}
+
+// sameProject tells whether two projects of one name are the same: one that
+// nobody has made is the permissive one for all.
+func sameProject(a, b *v1alpha1.AppProject) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Namespace == b.Namespace && a.UID == b.UID
+}
+
 // acceptsFrom tells whether Applications of a namespace may use the project:
 // those of its own namespace, and those that it lists.
 func (r *rules) acceptsFrom(project *v1alpha1.AppProject, namespace string) bool {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -109,7 +110,7 @@ func (id valueID) String() string {
 func readable(s *corev1.Secret, project string) error {
 	_, argo := s.Labels[v1alpha1.LabelSecretType]
 	_, plumb := s.Labels[v1alpha1.PlumbLabelSecretType]
-	if argo || plumb || s.Type == corev1.SecretTypeServiceAccountToken || s.Labels["tfstate"] == "true" || s.Name == "plumb-installation" {
+	if argo || plumb || s.Type == corev1.SecretTypeServiceAccountToken || s.Labels["tfstate"] == "true" || strings.HasPrefix(s.Name, "tfstate-") || s.Name == "plumb-installation" {
 		return fmt.Errorf("the Secret %s/%s may not be used here: it holds credentials or a state that are not an Application's", s.Namespace, s.Name)
 	}
 	if s.Namespace != SystemNamespace && s.Namespace != ArgoNamespace {

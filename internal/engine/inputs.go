@@ -114,8 +114,12 @@ func (e *Engine) inputs(key Key, app *v1alpha1.Application) (map[string]render.V
 	values := map[string]render.Value{}
 	for i, in := range app.Spec.Inputs {
 		of := keyOfRef(key, in.From.Application)
-		if _, exists := e.Applications.Get(of); !exists {
+		other, exists := e.Applications.Get(of)
+		if !exists {
 			return nil, pendingInput(fmt.Sprintf("%s (not found), whose output %q is the input %q", of, in.From.Output, in.Name))
+		}
+		if !e.Projects.Shares(app, key, other, of) {
+			return nil, notShared(i, app, of)
 		}
 		all, known := e.outputs.of(of)
 		if !known {
@@ -133,6 +137,11 @@ func (e *Engine) inputs(key Key, app *v1alpha1.Application) (map[string]render.V
 		values[in.Name] = v
 	}
 	return values, nil
+}
+
+// notShared refuses an input of another project. What that one has is not told.
+func notShared(i int, app *v1alpha1.Application, of Key) error {
+	return invalid(fmt.Sprintf("spec.inputs[%d]: %s is of another project than %s, and outputs are used within a project only: put both into one, or write the value down where both can read it", i, of, app.Spec.GetProject()))
 }
 
 // given are the values that a module gets from elsewhere than Git.
@@ -273,15 +282,18 @@ func (e *Engine) previewInputs(app *v1alpha1.Application, key Key) (map[string]r
 	values := map[string]render.Value{}
 	for i, in := range app.Spec.Inputs {
 		of := keyOfRef(key, in.From.Application)
+		other, ok := e.Applications.Get(of)
+		if !ok {
+			return nil, fmt.Errorf("spec.inputs[%d]: there is no Application %s", i, of)
+		}
+		if !e.Projects.Shares(app, key, other, of) {
+			return nil, notShared(i, app, of)
+		}
 		if all, known := e.outputs.of(of); known {
 			if v, ok := all[in.From.Output]; ok {
 				values[in.Name] = v
 				continue
 			}
-		}
-		other, ok := e.Applications.Get(of)
-		if !ok {
-			return nil, fmt.Errorf("spec.inputs[%d]: there is no Application %s", i, of)
 		}
 		at := slices.IndexFunc(other.Status.Outputs, func(o v1alpha1.ApplicationOutput) bool { return o.Name == in.From.Output })
 		if at < 0 {

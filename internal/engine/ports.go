@@ -95,6 +95,9 @@ type Projects interface {
 	Fence(app *v1alpha1.Application, key Key) (Fence, error)
 	// Unimplemented names the fields of its project that are not honoured yet.
 	Unimplemented(app *v1alpha1.Application, key Key) []string
+	// Shares tells whether an Application may use what another one gives: the
+	// values of its outputs, which may be secret.
+	Shares(app *v1alpha1.Application, key Key, other *v1alpha1.Application, of Key) bool
 }
 
 // Destinations resolves where an Application goes to.

@@ -297,8 +297,11 @@ func (r plainRenderer) Render(_ context.Context, req render.Request) (render.Bun
 // open permits everything.
 type open struct{}
 
-func (open) Fence(*v1alpha1.Application, Key) (Fence, error)            { return open{}, nil }
-func (open) Unimplemented(*v1alpha1.Application, Key) []string          { return nil }
+func (open) Fence(*v1alpha1.Application, Key) (Fence, error)   { return open{}, nil }
+func (open) Unimplemented(*v1alpha1.Application, Key) []string { return nil }
+func (open) Shares(a *v1alpha1.Application, _ Key, b *v1alpha1.Application, _ Key) bool {
+	return a.Spec.GetProject() == b.Spec.GetProject()
+}
 func (open) AllowSource(string) error                                   { return nil }
 func (open) AllowDestination(string, string, string) error              { return nil }
 func (open) AllowResource(plan.Ref, bool, string, string, string) error { return nil }

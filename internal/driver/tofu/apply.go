@@ -145,11 +145,12 @@ func (m *module) choose(ctx context.Context, a driver.Apply, k *known) (*run.Pla
 			return nil, m.staled(name + " is not in the plan")
 		}
 	}
-	if len(destroyed) > 0 && !a.Prune && !a.Partial {
+	whole := len(missing) == 0 && len(m.ignored(k)) == 0
+	if len(destroyed) > 0 && !a.Prune && (whole || !a.Partial) {
 		return nil, &driver.Problem{Reason: reasonPrune, Message: fmt.Sprintf(
 			"not applied: the plan destroys %s (%s), and pruning is off: look at it with plumb diff, then sync with --prune or set automated.prune", count(len(destroyed), "resource"), some(destroyed))}
 	}
-	if whole := len(missing) == 0 && len(m.ignored(k)) == 0; whole {
+	if whole {
 		return k.planned, nil
 	}
 	return m.part(ctx, a, k, given)
@@ -280,9 +281,7 @@ func (r *running) save(ctx context.Context) (stop func()) {
 			if _, err := readState(text); err != nil {
 				continue // it is being written
 			}
-			if r.m.d.o.States.Save(ctx, stateID(r.m.owner, r.spec.Options.Workspace), text) == nil {
-				_ = r.m.markSaved(text) // saved once more, at worst
-			}
+			_ = r.m.store(ctx, stateID(r.m.owner, r.spec.Options.Workspace), text) // at worst, it is saved at the end
 		}
 	}()
 	return func() { close(done); <-ended }
@@ -358,6 +357,9 @@ func (r *running) keep(ctx context.Context) error {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		if err = r.m.saveState(ctx, r.spec); err == nil {
 			break
+		}
+		if errors.Is(err, ErrNotHeld) { // what somebody else has made by now stays
+			return errors.Join(err, r.m.giveLock(ctx, r.spec))
 		}
 		select {
 		case <-ctx.Done():

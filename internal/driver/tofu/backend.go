@@ -3,20 +3,40 @@ package tofu
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/plumb-dev/plumb/internal/driver"
 	"github.com/plumb-dev/plumb/internal/hclfile"
 )
 
 // overridePrefix begins the name of the file by which a run keeps the state where
-// Plumb wants it.
-const overridePrefix = "plumb_backend_override."
+// Plumb wants it. No file of a module may begin so.
+const overridePrefix = "plumb_backend_override"
+
+// overrides tells whether a file of the root module is the one that a run adds.
+func overrides(name string) bool {
+	return slices.Contains([]string{".tf", ".tofu", ".tf.json", ".tofu.json"}, strings.TrimPrefix(name, overridePrefix))
+}
+
+// refuseOverrides refuses files that could be taken for ours: they would be
+// replaced, or not be looked at.
+func refuseOverrides(files map[string][]byte) error {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if strings.HasPrefix(path.Base(name), overridePrefix) {
+			return &driver.RefusedError{Why: name + ": files of this name are Plumb's own: give it another"}
+		}
+	}
+	return nil
+}
 
 // backend is where a module says that its state is.
 type backend struct {
@@ -32,7 +52,7 @@ func backendOf(dir string) (backend, error) {
 		return backend{}, fmt.Errorf("read the module: %w", err)
 	}
 	for _, e := range entries {
-		if e.IsDir() || !hclfile.Configuration(e.Name()) || strings.HasPrefix(e.Name(), overridePrefix) {
+		if e.IsDir() || !hclfile.Configuration(e.Name()) || overrides(e.Name()) {
 			continue
 		}
 		text, err := os.ReadFile(filepath.Join(dir, e.Name()))

@@ -1,6 +1,7 @@
 package tofu
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -62,7 +63,7 @@ func (m *module) compare(ctx context.Context, want *driver.Desired) (driver.Comp
 	if f := m.failed; f != nil && f.key == key && !dirty && !want.Fresh && time.Now().Before(f.until) {
 		return driver.Comparison{}, f.err
 	}
-	if k := m.known; k != nil && k.key == key && !dirty && !want.Fresh && !want.Full {
+	if k := m.known; k != nil && m.failed == nil && k.key == key && !dirty && !want.Fresh && !want.Full {
 		k.comparison.Calls = 0
 		return k.comparison, nil
 	}
@@ -129,6 +130,9 @@ func (m *module) look(ctx context.Context, want *driver.Desired, s *spec, key st
 	if err := m.giveLock(ctx, s); err != nil { // of a run that could not: its state is saved now
 		return driver.Comparison{}, err
 	}
+	if err := m.lost(want, s); err != nil {
+		return driver.Comparison{}, err
+	}
 	if s.deleting && m.state.held == 0 {
 		return driver.Comparison{Recorded: true, Whole: true}, m.discard(ctx, s)
 	}
@@ -163,12 +167,41 @@ func (m *module) look(ctx context.Context, want *driver.Desired, s *spec, key st
 	return c, nil
 }
 
+// lost tells whether there is no state at all, although resources were made: to
+// go on without it would make them a second time, or leave them behind.
+func (m *module) lost(want *driver.Desired, s *spec) error {
+	if len(bytes.TrimSpace(m.state.text)) > 0 {
+		return nil
+	}
+	n := 0
+	for _, h := range want.Inventory {
+		if h.Applied == heldMark && h.Ref.Kind != outputKind {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	if _, err := os.Stat(m.tombstone()); err == nil && s.deleting {
+		return nil // of the end of which an earlier process could not tell any more
+	}
+	where := "the state that Plumb keeps"
+	if s.backend.own {
+		where = fmt.Sprintf("the module's backend %q", s.backend.kind)
+	}
+	return fmt.Errorf("there is nothing in %s (workspace %s), although %s were made: to go on would make them again, or leave them behind; set the backend or workspace back to what it was, or put the state there with plumb state push (one without resources to begin anew)",
+		where, cmp.Or(s.Options.Workspace, "default"), count(n, "resource"))
+}
+
 // plan runs the program.
 func (m *module) plan(ctx context.Context, s *spec, o run.PlanOptions) (*run.Planned, error) {
 	if err := acquire(ctx, m.d.plans); err != nil {
 		return nil, err
 	}
 	defer func() { <-m.d.plans }()
+	if m.known != nil {
+		m.known.planned = nil // its plan gives way in the folder
+	}
 	p, err := m.runner.Plan(ctx, o)
 	var locked *run.LockedError
 	if errors.As(err, &locked) && m.runner.OwnLock(locked) {

@@ -1,6 +1,7 @@
 package tofu
 
 import (
+	"context"
 	"time"
 
 	"github.com/plumb-dev/plumb/internal/driver"
@@ -26,3 +27,30 @@ func (d *Driver) Remembered(owner driver.Owner) bool {
 
 // Temp is the folder with a short path.
 func (d *Driver) Temp() string { return d.temp }
+
+// Forgive has the last failure be long ago.
+func (d *Driver) Forgive(owner driver.Owner) {
+	m, err := d.module(owner)
+	if err != nil {
+		panic(err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.failed != nil {
+		m.failed.until = time.Now()
+	}
+}
+
+// StateOf names the state of an owner.
+func StateOf(owner driver.Owner, workspace string) StateID { return stateID(owner, workspace) }
+
+// Tried saves a state, be it in vain.
+func (d *Driver) Tried(owner driver.Owner, text []byte) {
+	m, err := d.module(owner)
+	if err != nil {
+		panic(err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_ = m.store(context.Background(), stateID(owner, ""), text)
+}

@@ -10,9 +10,9 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -34,6 +34,7 @@ type module struct {
 	mu      sync.Mutex
 	resumed bool
 	content string // of the files in the folder
+	kept    string // what module.json holds
 	runner  *run.Runner
 	config  string // what the runner was opened with
 	state   stateDoc
@@ -124,6 +125,7 @@ type keptSpec struct {
 	Hash      string
 	Variables map[string]keptValue
 	Env       map[string]keptValue
+	Secrets   []string
 }
 
 type keptValue struct {
@@ -168,7 +170,7 @@ func (m *module) specOf(want *driver.Desired) (*spec, error) {
 			return nil, fmt.Errorf("read the module that was kept: %w", err)
 		}
 		s.Module = &render.Module{Dir: k.Dir, VarFiles: k.VarFiles, Options: k.Options, Variables: unkeep(k.Variables), Env: unkeep(k.Env)}
-		s.hash = k.Hash
+		s.hash, s.secrets = k.Hash, s.secrets.With(render.NewTexts(k.Secrets))
 	}
 	if s.Module == nil {
 		return nil, nil
@@ -202,17 +204,19 @@ func (m *module) prepare(ctx context.Context, s *spec) error {
 	if err := os.MkdirAll(m.dir, 0o700); err != nil {
 		return fmt.Errorf("make the working folder: %w", err)
 	}
-	if s.Files != nil && m.content != s.hash {
-		if err := m.write(s); err != nil {
+	if !s.deleting {
+		m.bury()
+	}
+	if s.Files != nil {
+		if err := m.fill(s); err != nil {
 			return err
 		}
-		m.content = s.hash
 	}
 	var err error
 	if s.backend, err = backendOf(m.path("module", filepath.FromSlash(s.Dir))); err != nil {
 		return err
 	}
-	refusals, err := guard.Check(declared{os.DirFS(m.path("module"))}, s.Dir, s.guard())
+	refusals, err := guard.Check(declared{os.DirFS(m.path("module")), path.Clean(s.Dir)}, s.Dir, s.guard())
 	if err != nil {
 		return err
 	}
@@ -223,12 +227,46 @@ func (m *module) prepare(ctx context.Context, s *spec) error {
 	return m.open(ctx, s)
 }
 
-// declared are the files of a module without the one that a run adds.
-type declared struct{ fs.FS }
+// fill fills the folder with the module, and with what is kept to destroy it.
+func (m *module) fill(s *spec) error {
+	if m.content != s.hash {
+		if err := refuseOverrides(s.Files); err != nil {
+			return err
+		}
+		if err := m.write(s); err != nil {
+			return err
+		}
+		m.content = s.hash
+	}
+	kept, err := json.Marshal(keptSpec{
+		Dir: s.Dir, VarFiles: s.VarFiles, Options: s.Options, Hash: s.hash, Variables: keep(s.Variables), Env: keep(s.Env), Secrets: s.secrets,
+	})
+	if err != nil {
+		return fmt.Errorf("keep the module: %w", err)
+	}
+	sum := sha256.Sum256(kept)
+	if name := hex.EncodeToString(sum[:]); m.kept != name {
+		if err := writeFile(m.path("module.json"), kept); err != nil {
+			return err
+		}
+		m.kept = name
+	}
+	return nil
+}
+
+// declared are the files of a module in a directory without the one that a run
+// adds there.
+type declared struct {
+	fs.FS
+	dir string
+}
 
 func (d declared) ReadDir(name string) ([]fs.DirEntry, error) {
 	entries, err := fs.ReadDir(d.FS, name)
-	return slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return strings.HasPrefix(e.Name(), overridePrefix) }), err
+	if name != d.dir {
+		return entries, err
+	}
+	return slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return overrides(e.Name()) }), err
 }
 
 // guard is what the project allows the module to do.
@@ -257,6 +295,10 @@ func (m *module) temp() string {
 
 // open opens the folder for runs as the spec wants them.
 func (m *module) open(ctx context.Context, s *spec) error {
+	_, given := s.Env["PATH"]
+	if given || slices.ContainsFunc(s.Options.Env, func(e v1alpha1.EnvEntry) bool { return e.Name == "PATH" }) {
+		return &driver.RefusedError{Why: "tofu.env: PATH can't be set for a run: it chooses what is executed"}
+	}
 	program, err := m.d.program(ctx, string(s.Options.Tool))
 	if errors.Is(err, run.ErrNotFound) {
 		return fmt.Errorf("%w: install it on the machine that Plumb runs on", err)
@@ -378,11 +420,7 @@ func (m *module) write(s *spec) error {
 	if err != nil {
 		return fmt.Errorf("write the module: %w", err)
 	}
-	kept, err := json.Marshal(keptSpec{Dir: s.Dir, VarFiles: s.VarFiles, Options: s.Options, Hash: s.hash, Variables: keep(s.Variables), Env: keep(s.Env)})
-	if err != nil {
-		return fmt.Errorf("write the module: %w", err)
-	}
-	return errors.Join(writeFile(m.path("files.json"), names), writeFile(m.path("module.json"), kept))
+	return writeFile(m.path("files.json"), names)
 }
 
 // writeFile replaces a file at once, so that there is always a whole one.

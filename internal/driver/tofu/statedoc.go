@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/plumb-dev/plumb/internal/driver/tofu/planjson"
@@ -127,6 +128,42 @@ func (m *module) markSaved(text []byte) error {
 	return writeFile(m.path("saved"), []byte(hex.EncodeToString(sum[:])))
 }
 
+// store saves a state. That it may be in the store is written down before, and
+// holds until it is known which one is: a save that failed may have been made.
+func (m *module) store(ctx context.Context, id StateID, text []byte) error {
+	sum := sha256.Sum256(text)
+	tried, err := os.ReadFile(m.path("saving"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read which states may be saved: %w", err)
+	}
+	if name := hex.EncodeToString(sum[:]); !strings.Contains(string(tried), name) {
+		if err := writeFile(m.path("saving"), append(tried, name+"\n"...)); err != nil {
+			return err
+		}
+	}
+	if err := m.d.o.States.Save(ctx, id, text); err != nil {
+		return err
+	}
+	if err := m.markSaved(text); err != nil {
+		return err
+	}
+	if err := os.Remove(m.path("saving")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("note that a state is saved: %w", err)
+	}
+	return nil
+}
+
+// based tells whether a state that the store has is one that we have put or found
+// there: what a run has left then is the next one of it.
+func (m *module) based(stored []byte) bool {
+	if m.saved(stored) {
+		return true
+	}
+	tried, err := os.ReadFile(m.path("saving"))
+	sum := sha256.Sum256(stored)
+	return err == nil && strings.Contains(string(tried), hex.EncodeToString(sum[:]))
+}
+
 func (m *module) saved(local []byte) bool {
 	mark, err := os.ReadFile(m.path("saved"))
 	sum := sha256.Sum256(local)
@@ -148,18 +185,18 @@ func (m *module) reconcile(ctx context.Context, id StateID, local, stored []byte
 	if err != nil {
 		return nil, err
 	}
-	if len(stored) > 0 && (mine.lineage != theirs.lineage || mine.serial < theirs.serial) {
+	if len(stored) > 0 && (mine.lineage != theirs.lineage || mine.serial < theirs.serial || !m.based(stored)) {
 		if err := m.keepAside(local, "diverged"); err != nil {
 			return nil, err
 		}
-		m.d.o.Log.Error("a state that a run has left is older than the one that is kept, and was put aside", "application", string(m.owner), "serial", mine.serial, "kept", theirs.serial)
+		m.d.o.Log.Error("a state that a run has left is not the next one of the one that is kept, and was put aside", "application", string(m.owner), "serial", mine.serial, "kept", theirs.serial)
 		return stored, nil
 	}
-	if err := m.d.o.States.Save(ctx, id, local); err != nil {
+	if err := m.store(ctx, id, local); err != nil {
 		return nil, fmt.Errorf("save the state that an interrupted run has left: %w", err)
 	}
 	m.d.o.Log.Info("saved the state that an interrupted run has left", "application", string(m.owner), "serial", mine.serial)
-	return local, m.markSaved(local)
+	return local, nil
 }
 
 func (m *module) keepAside(text []byte, why string) error {
@@ -196,15 +233,18 @@ func (m *module) saveState(ctx context.Context, s *spec) error {
 		}
 		return m.placeState(m.folder(s).State(s.Options.Workspace), stored)
 	}
-	if err := m.d.o.States.Save(ctx, id, local); err != nil {
-		return err
-	}
-	return m.markSaved(local)
+	return m.store(ctx, id, local)
 }
 
 // discard drops all that is kept of a module once nothing is left of what it has
 // made: its state, its folder. A backend of the module's own is left alone.
 func (m *module) discard(ctx context.Context, s *spec) error {
+	if err := os.MkdirAll(filepath.Dir(m.tombstone()), 0o700); err != nil {
+		return fmt.Errorf("note that nothing is left: %w", err)
+	}
+	if err := writeFile(m.tombstone(), nil); err != nil {
+		return err
+	}
 	if !s.backend.own {
 		if err := m.d.o.States.Delete(ctx, stateID(m.owner, s.Options.Workspace)); err != nil {
 			return err
@@ -215,7 +255,19 @@ func (m *module) discard(ctx context.Context, s *spec) error {
 			return fmt.Errorf("remove the working folder: %w", err)
 		}
 	}
-	m.content, m.runner, m.config, m.known, m.state = "", nil, "", nil, stateDoc{}
+	m.content, m.kept, m.runner, m.config, m.known, m.state = "", "", nil, "", nil, stateDoc{}
 	m.discarded = true
 	return nil
+}
+
+// tombstone is there from the time on when nothing is left of what the module has
+// made, until it is forgotten or made again.
+func (m *module) tombstone() string {
+	return filepath.Join(m.d.o.Dir, "discarded", filepath.Base(m.dir))
+}
+
+func (m *module) bury() {
+	if err := os.Remove(m.tombstone()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		m.d.o.Log.Warn("not noted that a module is forgotten", "application", string(m.owner), "error", err)
+	}
 }

@@ -30,6 +30,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/driver"
 	"github.com/plumb-dev/plumb/internal/driver/tofu/probe"
 	"github.com/plumb-dev/plumb/internal/driver/tofu/run"
@@ -224,6 +225,7 @@ func (d *Driver) drop(m *module) {
 	defer d.mu.Unlock()
 	if d.modules[m.owner] == m {
 		delete(d.modules, m.owner)
+		m.bury()
 	}
 }
 
@@ -316,8 +318,11 @@ func stateID(owner driver.Owner, workspace string) StateID {
 	if len(parts) > 1 {
 		id.Namespace = parts[len(parts)-2]
 	}
-	if len(parts) > 2 { // of another API group
+	switch {
+	case len(parts) > 2: // of another API group
 		id.Name += "." + parts[0]
+	case strings.HasSuffix(id.Name, "."+v1alpha1.ArgoGroupVersion.Group), strings.HasSuffix(id.Name, "."+v1alpha1.GroupVersion.Group):
+		id.Name += "." + v1alpha1.GroupVersion.Group // else, it could be that of another group
 	}
 	return id
 }

@@ -20,6 +20,7 @@ type live struct {
 	current *running
 	isDirty bool
 	timer   *time.Timer
+	round   int // of the timer: the tick of an earlier one has no next
 	stopped bool
 	// forgotten is set where the module is to be dropped when it is idle again.
 	forgotten bool
@@ -111,11 +112,13 @@ func (m *module) schedule(want *driver.Desired, first time.Duration) {
 	if m.live.timer != nil {
 		m.live.timer.Stop()
 	}
-	m.live.timer = time.AfterFunc(first, func() { m.tick(interval) })
+	m.live.round++
+	round := m.live.round
+	m.live.timer = time.AfterFunc(first, func() { m.tick(interval, round) })
 }
 
 // tick probes, and has the next tick come.
-func (m *module) tick(interval time.Duration) {
+func (m *module) tick(interval time.Duration, round int) {
 	m.d.mu.Lock()
 	if m.d.closed {
 		m.d.mu.Unlock()
@@ -131,8 +134,8 @@ func (m *module) tick(interval time.Duration) {
 	<-m.d.probes
 	m.live.mu.Lock()
 	defer m.live.mu.Unlock()
-	if !m.live.stopped {
-		m.live.timer = time.AfterFunc(interval, func() { m.tick(interval) })
+	if !m.live.stopped && m.live.round == round {
+		m.live.timer = time.AfterFunc(interval, func() { m.tick(interval, round) })
 	}
 }
 

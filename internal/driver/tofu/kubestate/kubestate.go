@@ -64,6 +64,7 @@ type Store struct {
 
 	mu       sync.Mutex
 	renewals map[string]context.CancelFunc // by the lock's id
+	held     map[tofu.StateID]string       // the ids of the locks that we took
 	wait     sync.WaitGroup
 }
 
@@ -79,7 +80,7 @@ func New(config *rest.Config, instance string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a client for locks: %w", err)
 	}
-	return &Store{secrets: secrets, leases: leases, instance: instance, renewals: map[string]context.CancelFunc{}}, nil
+	return &Store{secrets: secrets, leases: leases, instance: instance, renewals: map[string]context.CancelFunc{}, held: map[tofu.StateID]string{}}, nil
 }
 
 // Close ends the renewal of locks. It releases none.
@@ -123,6 +124,9 @@ func (s *Store) Load(ctx context.Context, id tofu.StateID) ([]byte, error) {
 			return nil, nil
 		}
 		if err != nil {
+			return nil, fmt.Errorf("read the state: %w", err)
+		}
+		if err := foreign(secret.Labels, id, name); err != nil {
 			return nil, fmt.Errorf("read the state: %w", err)
 		}
 		packed := secret.Data[stateKey]
@@ -202,6 +206,15 @@ func (s *Store) Save(ctx context.Context, id tofu.StateID, state []byte) error {
 		return fmt.Errorf("write the state: %w", err)
 	}
 	exists := err == nil
+	if exists {
+		err = foreign(old.Labels, id, name)
+	}
+	if exists && err != nil {
+		return fmt.Errorf("write the state: %w", err)
+	}
+	if err := s.stillHeld(ctx, id, name); err != nil {
+		return fmt.Errorf("write the state: %w", err)
+	}
 	first := packed[:min(len(packed), partBytes)]
 	parts, err := s.saveParts(ctx, id, name, packed[len(first):])
 	if err != nil {
@@ -278,6 +291,9 @@ func (s *Store) Delete(ctx context.Context, id tofu.StateID) error {
 	client := s.secrets.Secrets(id.Namespace)
 	secret, err := client.Get(ctx, name, metav1.GetOptions{})
 	if err == nil {
+		if err := foreign(secret.Labels, id, name); err != nil {
+			return fmt.Errorf("remove the state: %w", err)
+		}
 		if secret.Labels[stateKey] != "true" {
 			return fmt.Errorf("remove the state: the Secret %s/%s holds none", id.Namespace, name)
 		}
@@ -298,6 +314,39 @@ func (s *Store) Delete(ctx context.Context, id tofu.StateID) error {
 	return nil
 }
 
+// foreign says why a Secret or Lease is another state's: a name and a workspace
+// together do not make a name that no others make, their labels do.
+func foreign(have map[string]string, id tofu.StateID, name string) error {
+	want := labels(id)
+	for _, label := range []string{suffixLabel, workspaceLabel} {
+		if v := have[label]; v != "" && v != want[label] {
+			return fmt.Errorf("%s/%s is of the state %q in the workspace %q: give this Application another name, or another workspace", id.Namespace, name, have[suffixLabel], have[workspaceLabel])
+		}
+	}
+	return nil
+}
+
+// stillHeld tells whether the lock that we took of a state is ours by now: while we
+// could not renew it, somebody else may have taken it, and changed the state.
+func (s *Store) stillHeld(ctx context.Context, id tofu.StateID, name string) error {
+	s.mu.Lock()
+	lock := s.held[id]
+	s.mu.Unlock()
+	if lock == "" {
+		return nil
+	}
+	lease, err := s.leases.Leases(id.Namespace).Get(ctx, "lock-"+name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return tofu.ErrNotHeld
+	case err != nil:
+		return err
+	case lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity != lock:
+		return tofu.ErrNotHeld
+	}
+	return nil
+}
+
 // Lock takes the lock of a state, and renews it until Unlock.
 func (s *Store) Lock(ctx context.Context, id tofu.StateID, lock tofu.Lock) error {
 	name, err := secretName(id)
@@ -312,6 +361,11 @@ func (s *Store) Lock(ctx context.Context, id tofu.StateID, lock tofu.Lock) error
 	now := metav1.NewMicroTime(time.Now())
 	lease, err := client.Get(ctx, "lock-"+name, metav1.GetOptions{})
 	fresh := apierrors.IsNotFound(err)
+	if err == nil {
+		if err := foreign(lease.Labels, id, "lock-"+name); err != nil {
+			return fmt.Errorf("lock the state: %w", err)
+		}
+	}
 	switch {
 	case fresh:
 		lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "lock-" + name, Namespace: id.Namespace, Labels: labels(id)}}
@@ -323,7 +377,7 @@ func (s *Store) Lock(ctx context.Context, id tofu.StateID, lock tofu.Lock) error
 	if lease.Annotations == nil {
 		lease.Annotations = map[string]string{}
 	}
-	lease.Annotations[lockAnnotation], lease.Annotations[instanceAnnotation] = string(info), s.instance
+	lease.Annotations[lockAnnotation], lease.Annotations[instanceAnnotation] = string(info), s.instance+" "+lock.ID
 	lease.Spec.HolderIdentity, lease.Spec.RenewTime = &lock.ID, &now
 	if fresh {
 		_, err = client.Create(ctx, lease, metav1.CreateOptions{})
@@ -338,6 +392,9 @@ func (s *Store) Lock(ctx context.Context, id tofu.StateID, lock tofu.Lock) error
 	if err != nil {
 		return fmt.Errorf("lock the state: %w", err)
 	}
+	s.mu.Lock()
+	s.held[id] = lock.ID
+	s.mu.Unlock()
 	s.renew(id.Namespace, "lock-"+name, lock.ID)
 	return nil
 }
@@ -345,10 +402,11 @@ func (s *Store) Lock(ctx context.Context, id tofu.StateID, lock tofu.Lock) error
 // mayTake tells whether a lock is one of this instance's own, of a process that
 // has ended, or of another one that has.
 func (s *Store) mayTake(lease *coordinationv1.Lease, now time.Time) bool {
-	switch by := lease.Annotations[instanceAnnotation]; by {
-	case "":
+	// The annotation may be left from a lock before this one.
+	switch by, id, _ := strings.Cut(lease.Annotations[instanceAnnotation], " "); {
+	case by == "" || id != *lease.Spec.HolderIdentity:
 		return false
-	case s.instance:
+	case by == s.instance:
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.renewals[*lease.Spec.HolderIdentity] == nil
@@ -400,6 +458,9 @@ func (s *Store) Unlock(ctx context.Context, id tofu.StateID, lockID string) erro
 		end()
 		delete(s.renewals, lockID)
 	}
+	if lockID == "" || s.held[id] == lockID {
+		delete(s.held, id)
+	}
 	s.mu.Unlock()
 	name, err := secretName(id)
 	if err != nil {
@@ -412,6 +473,9 @@ func (s *Store) Unlock(ctx context.Context, id tofu.StateID, lockID string) erro
 			return nil
 		}
 		if err != nil {
+			return fmt.Errorf("unlock the state: %w", err)
+		}
+		if err := foreign(lease.Labels, id, "lock-"+name); err != nil {
 			return fmt.Errorf("unlock the state: %w", err)
 		}
 		if lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "" {

@@ -335,3 +335,75 @@ func theirs(t *testing.T, s *kubestate.Store, p *program, id tofu.StateID) {
 	must(t, s.Lock(ctx, id, lockOf("f00")))
 	must(t, s.Unlock(ctx, id, "f00"))
 }
+
+// TestOneNameTwoStates has two workspaces and names make one name of a Secret: each
+// keeps away from the other's state and lock.
+func TestOneNameTwoStates(t *testing.T) {
+	ctx, s, ns := t.Context(), store(t, "one"), kubetest.Namespace(t)
+	shop := tofu.StateID{Namespace: ns, Name: "shop-prod", Workspace: "default"}
+	thief := tofu.StateID{Namespace: ns, Name: "prod", Workspace: "default-shop"}
+	must(t, s.Save(ctx, shop, []byte(`{"version":4,"serial":1,"lineage":"l"}`)))
+	if got, err := s.Load(ctx, thief); err == nil {
+		t.Errorf("another Application reads the state: %q", got)
+	}
+	if s.Save(ctx, thief, []byte("{}")) == nil {
+		t.Error("another Application replaces the state")
+	}
+	if s.Delete(ctx, thief) == nil {
+		t.Error("another Application removes the state")
+	}
+	must(t, s.Lock(ctx, shop, lockOf("a")))
+	if s.Unlock(ctx, thief, "") == nil {
+		t.Error("another Application takes the lock away")
+	}
+	must(t, s.Unlock(ctx, shop, "a"))
+	if s.Lock(ctx, thief, lockOf("b")) == nil {
+		t.Error("another Application takes the lock")
+	}
+}
+
+// TestLockOfAPerson takes no lock of somebody who works with OpenTofu itself, after
+// he has released one of ours.
+func TestLockOfAPerson(t *testing.T) {
+	ctx, s := t.Context(), store(t, "one")
+	id := tofu.StateID{Namespace: kubetest.Namespace(t), Name: "infra", Workspace: "default"}
+	must(t, s.Lock(ctx, id, lockOf("a")))
+	leases := client(t).CoordinationV1().Leases(id.Namespace)
+	lease, err := leases.Get(ctx, "lock-tfstate-default-infra", metav1.GetOptions{})
+	must(t, err)
+	// As its backend does at force-unlock, and then at lock.
+	theirs := "their-lock"
+	lease.Spec.HolderIdentity = &theirs
+	lease.Annotations["app.terraform.io/lock-info"] = `{"ID":"their-lock","Who":"alice@laptop"}`
+	long := metav1.NewMicroTime(time.Now().Add(-10 * time.Minute))
+	lease.Spec.RenewTime = &long
+	_, err = leases.Update(ctx, lease, metav1.UpdateOptions{})
+	must(t, err)
+	s.Close()
+	for who, by := range map[string]*kubestate.Store{"the same instance": store(t, "one"), "another": store(t, "two")} {
+		var locked *tofu.LockedError
+		if err := by.Lock(ctx, id, lockOf("b")); !errors.As(err, &locked) || locked.Who != "alice@laptop" {
+			t.Fatalf("%s: %v", who, err)
+		}
+	}
+}
+
+// TestSaveWithoutLock does not save over what somebody else has made, to whom the
+// lock has gone.
+func TestSaveWithoutLock(t *testing.T) {
+	ctx, s := t.Context(), store(t, "one")
+	id := tofu.StateID{Namespace: kubetest.Namespace(t), Name: "infra", Workspace: "default"}
+	must(t, s.Lock(ctx, id, lockOf("a")))
+	must(t, s.Save(ctx, id, []byte(`{"version":4,"serial":1}`)))
+	other := store(t, "two")
+	must(t, other.Unlock(ctx, id, "")) // by a person, or since we were away for long
+	must(t, other.Lock(ctx, id, lockOf("b")))
+	must(t, other.Save(ctx, id, []byte(`{"version":4,"serial":2}`)))
+	if err := s.Save(ctx, id, []byte(`{"version":4,"serial":3}`)); !errors.Is(err, tofu.ErrNotHeld) {
+		t.Errorf("whoever has lost the lock saves: %v", err)
+	}
+	got, err := other.Load(ctx, id)
+	if err != nil || !strings.Contains(string(got), `"serial":2`) {
+		t.Errorf("the state is %s, %v", got, err)
+	}
+}

@@ -121,12 +121,15 @@ func TestDownload(t *testing.T) {
 // TestOpen refuses what would choose what is executed.
 func TestOpen(t *testing.T) {
 	folder := run.Folder{Path: filepath.Join(t.TempDir(), "work"), Module: t.TempDir()}
-	for _, entry := range []string{"LD_PRELOAD=x", "TF_CLI_ARGS_apply=x", "TF_LOG=trace", "HOME=/root", "TF_REATTACH_PROVIDERS={}", "GIT_CONFIG_COUNT=1", "TF_ENCRYPTION=key_provider \"external\" {}", "nonsense"} {
+	for _, entry := range []string{"LD_PRELOAD=x", "TF_CLI_ARGS_apply=x", "TF_LOG=trace", "HOME=/root", "TF_REATTACH_PROVIDERS={}", "GIT_CONFIG_COUNT=1", "TF_ENCRYPTION=key_provider \"external\" {}", "nonsense",
+		"GIT_ALLOW_PROTOCOL=ext", "GIT_PROTOCOL_FROM_USER=1", "GIT_EXEC_PATH=.", "GIT_TEMPLATE_DIR=.", "GIT_PROXY_COMMAND=/bin/sh", "GIT_TRACE=/tmp/x", "XDG_CONFIG_HOME=.",
+		"TF_ENCRYPTION=key_provider \"extern\\u0061l\" \"x\" {}",
+	} {
 		if _, err := run.Open(folder, run.Config{Program: "/bin/true", Env: []string{entry}}); err == nil {
 			t.Errorf("%s is allowed", entry)
 		}
 	}
-	if _, err := run.Open(folder, run.Config{Program: "/bin/true", Env: []string{"AWS_REGION=x", "TF_TOKEN_example_com=x", "TF_ENCRYPTION=x"}}); err != nil {
+	if _, err := run.Open(folder, run.Config{Program: "/bin/true", Env: []string{"AWS_REGION=x", "TF_TOKEN_example_com=x", "TF_ENCRYPTION=x", "GIT_TOKEN=x", "GIT_SSL_CAINFO=/x", "PATH=/bin"}}); err != nil {
 		t.Error(err)
 	}
 	if _, err := run.Open(folder, run.Config{Program: "tofu"}); err == nil {

@@ -207,16 +207,17 @@ func refusedVariable(name, value string) string {
 	switch name {
 	case "HOME", "TMPDIR", "TF_DATA_DIR", "TF_WORKSPACE", "TF_INPUT", "TF_IN_AUTOMATION", "CHECKPOINT_DISABLE", "TF_CLI_CONFIG_FILE", "TERRAFORM_CONFIG", "TF_PLUGIN_CACHE_DIR", runVariable:
 		return "Plumb sets it"
-	case "TF_REATTACH_PROVIDERS", "TF_FORK", "GODEBUG", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_ASKPASS", "SSH_ASKPASS", "GIT_EXTERNAL_DIFF", "BASH_ENV", "ENV":
+	case "TF_REATTACH_PROVIDERS", "TF_FORK", "GODEBUG", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_ASKPASS", "SSH_ASKPASS", "GIT_EXTERNAL_DIFF", "BASH_ENV", "ENV",
+		"GIT_ALLOW_PROTOCOL", "GIT_PROTOCOL_FROM_USER", "GIT_EXEC_PATH", "GIT_TEMPLATE_DIR", "GIT_PROXY_COMMAND", "GIT_DIR", "GIT_COMMON_DIR", "XDG_CONFIG_HOME":
 		return "it chooses what is executed"
 	}
-	if name == "TF_ENCRYPTION" && strings.Contains(value, "external") {
+	if name == "TF_ENCRYPTION" && (strings.Contains(value, "external") || strings.Contains(strings.ToLower(value), `\u`)) { // be it escaped
 		return "it chooses what is executed"
 	}
 	for prefix, why := range map[string]string{
 		"LD_": "it chooses what is executed", "DYLD_": "it chooses what is executed",
 		"TF_CLI_ARGS": "it changes the commands", "TF_LOG": "logs of that depth hold secrets",
-		"GIT_CONFIG": "it chooses what is executed",
+		"GIT_CONFIG": "it chooses what is executed", "GIT_TRACE": "it chooses what is written",
 	} {
 		if strings.HasPrefix(name, prefix) {
 			return why

@@ -1,0 +1,42 @@
+package tofu
+
+import (
+	"testing"
+	"time"
+
+	"github.com/plumb-dev/plumb/internal/driver"
+)
+
+// TestOneTick has a module planned while it is probed: the probes must not come
+// twice as often from then on.
+func TestOneTick(t *testing.T) {
+	d, err := New(Options{Dir: t.TempDir(), Interval: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
+	m, err := d.module("team/infra")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.mu.Lock() // the probe waits
+	m.schedule(&driver.Desired{}, time.Nanosecond)
+	deadline := time.Now().Add(time.Minute)
+	for len(d.probes) == 0 {
+		if time.Now().After(deadline) {
+			t.Fatal("nothing is probed")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	m.schedule(&driver.Desired{}, time.Hour) // a plan has been made meanwhile
+	m.live.mu.Lock()
+	next := m.live.timer
+	m.live.mu.Unlock()
+	m.mu.Unlock()
+	d.wait.Wait()
+	m.live.mu.Lock()
+	defer m.live.mu.Unlock()
+	if m.live.timer != next && next.Stop() {
+		t.Error("there are two timers for one module")
+	}
+}
