@@ -142,6 +142,7 @@ func (m *module) look(ctx context.Context, want *driver.Desired, s *spec, key st
 	m.remember(key, s, c, planned)
 	if c.Plan.Empty() && !s.deleting {
 		m.settle(key)
+		m.past = nil // no longer in the state
 	}
 	m.looked(want, c)
 	return c, nil

@@ -41,6 +41,9 @@ type module struct {
 	known   *known
 	failed  *failure
 	masks   render.Texts
+	// secrets are those of the module as it was last desired, past those of
+	// before: the state may hold them until a plan has nothing to do.
+	secrets, past render.Texts
 	// unchanged is set where a plan has found nothing to do for the same module
 	// before.
 	unchanged bool
@@ -123,7 +126,8 @@ type keptSpec struct {
 	Hash      string
 	Variables map[string]keptValue
 	Env       map[string]keptValue
-	Secrets   []string
+	// Secrets are all that were to be masked, Past those of before.
+	Secrets, Past []string
 }
 
 type keptValue struct {
@@ -168,7 +172,7 @@ func (m *module) specOf(want *driver.Desired) (*spec, error) {
 			return nil, fmt.Errorf("read the module that was kept: %w", err)
 		}
 		s.Module = &render.Module{Dir: k.Dir, VarFiles: k.VarFiles, Options: k.Options, Variables: unkeep(k.Variables), Env: unkeep(k.Env)}
-		s.hash, s.secrets = k.Hash, s.secrets.With(render.NewTexts(k.Secrets))
+		s.hash, s.secrets = k.Hash, s.secrets.With(k.Secrets).With(k.Past)
 	}
 	if s.Module == nil {
 		return nil, nil
@@ -236,8 +240,9 @@ func (m *module) fill(s *spec) error {
 		}
 		m.content = s.hash
 	}
+	m.recall(s)
 	kept, err := json.Marshal(keptSpec{
-		Dir: s.Dir, VarFiles: s.VarFiles, Options: s.Options, Hash: s.hash, Variables: keep(s.Variables), Env: keep(s.Env), Secrets: s.secrets,
+		Dir: s.Dir, VarFiles: s.VarFiles, Options: s.Options, Hash: s.hash, Variables: keep(s.Variables), Env: keep(s.Env), Secrets: m.secrets, Past: m.past,
 	})
 	if err != nil {
 		return fmt.Errorf("keep the module: %w", err)
@@ -250,6 +255,20 @@ func (m *module) fill(s *spec) error {
 		m.kept = name
 	}
 	return nil
+}
+
+// recall has what was secret before be masked, too.
+func (m *module) recall(s *spec) {
+	if m.kept == "" {
+		var k keptSpec
+		if text, err := os.ReadFile(m.path("module.json")); err == nil && json.Unmarshal(text, &k) == nil {
+			m.secrets, m.past = k.Secrets, k.Past
+		}
+	}
+	if now := s.masks(); !slices.Equal(now, m.secrets) {
+		m.past, m.secrets = m.past.With(m.secrets), now
+	}
+	s.secrets = s.secrets.With(m.past)
 }
 
 // declared are the files of a module in a directory without the one that a run

@@ -256,7 +256,7 @@ func (m *module) discard(ctx context.Context, s *spec) error {
 		}
 	}
 	m.content, m.kept, m.runner, m.config, m.known, m.state = "", "", nil, "", nil, stateDoc{}
-	m.discarded = true
+	m.secrets, m.past, m.discarded = nil, nil, true
 	return nil
 }
 
