@@ -328,10 +328,16 @@ func (r *running) finish(err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(m.d.life), time.Minute)
 	defer cancel()
+	if run.KindOf(err) == run.KindKilled {
+		r.salvage(ctx)
+	}
 	saved := r.keep(ctx)
 	m.mu.Lock()
 	m.known, m.failed, m.state = nil, nil, stateDoc{}
 	m.live.set(nil)
+	if err == nil {
+		m.unheld = nil
+	}
 	if m.applied = r.whole; err != nil || saved != nil || r.whole == "" {
 		m.applied = ""
 		m.live.dirty(true)

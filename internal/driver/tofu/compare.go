@@ -162,6 +162,7 @@ func (m *module) look(ctx context.Context, want *driver.Desired, s *spec, key st
 	m.remember(key, s, c, planned)
 	if c.Plan.Empty() && !s.deleting {
 		m.settle(key, m.verified)
+		m.past = nil // no longer in the state
 	}
 	m.looked(want, c)
 	return c, nil
@@ -256,7 +257,7 @@ func (m *module) comparison(want *driver.Desired, p *run.Planned) driver.Compari
 		steps = nil
 		c.Notes = append(c.Notes, fmt.Sprintf("nothing of the plan is applied, because the project does not allow %s", refused))
 	}
-	c.Notes = append(c.Notes, m.note()...)
+	c.Notes = append(slices.Clone(m.unheld), m.note()...)
 	for _, w := range p.Warnings {
 		c.Notes = append(c.Notes, w.String())
 	}

@@ -262,3 +262,40 @@ func TestPruneOfAllChosen(t *testing.T) {
 	s.inSync(d)
 	s.accounted()
 }
+
+// TestPastSecret masks a secret that has been replaced by another for as long as
+// the state holds it, also after a restart.
+func TestPastSecret(t *testing.T) {
+	s := calm(t)
+	d := want(idempotent + "variable \"secret\" {}\n" + strings.ReplaceAll(vpc("a", "10.0.0.0/16", "TAG"), `"TAG"`, "var.secret") + "output \"url\" {\n  value = \"https://me:${var.secret}@db\"\n}\n")
+	with := func(text, value string) driver.Desired {
+		out, m := d, *d.Bundle.Module
+		if text != "" {
+			out = want(text)
+			m = *out.Bundle.Module
+		}
+		m.Variables = map[string]render.Value{"secret": secret(value)}
+		out.Bundle.Module = &m
+		return out
+	}
+	s.sync(with("", canaryVar))
+	rotated := with("", "another-secret")
+	for _, restarted := range []bool{false, true} {
+		if restarted {
+			s.driver.Close()
+			s.start()
+		}
+		c := s.compare(rotated)
+		if v := c.Outputs["url"]; !v.Sensitive {
+			t.Errorf("restarted %v: the output that holds the secret of before is taken for plain", restarted)
+		}
+		c.Outputs = nil
+		if text, err := json.Marshal(c); err != nil || len(leaks(string(text))) > 0 {
+			t.Errorf("restarted %v: the secret of before is shown: %s %v", restarted, text, err)
+		}
+	}
+	removed := with(idempotent+"variable \"secret\" {}\n", "another-secret")
+	if text, err := json.Marshal(s.compare(removed)); err != nil || len(leaks(string(text))) > 0 {
+		t.Errorf("the secret of before is shown of what is to be destroyed: %s %v", text, err)
+	}
+}

@@ -41,10 +41,15 @@ type module struct {
 	known   *known
 	failed  *failure
 	masks   render.Texts
+	// secrets are those of the module as it was last desired, past those of
+	// before: the state may hold them until a plan has nothing to do.
+	secrets, past render.Texts
 	// unchanged is set where a plan has found nothing to do for the same module
 	// before.
 	unchanged bool
 	verified  time.Time // when a plan last looked at everything
+	// unheld says what a killed run has made that could not be taken into the state.
+	unheld []string
 	// applied is what a whole plan was last made true for, until the next look.
 	applied string
 	// discarded is set once nothing is left of what the module has made.
@@ -125,7 +130,8 @@ type keptSpec struct {
 	Hash      string
 	Variables map[string]keptValue
 	Env       map[string]keptValue
-	Secrets   []string
+	// Secrets are all that were to be masked, Past those of before.
+	Secrets, Past []string
 }
 
 type keptValue struct {
@@ -170,7 +176,7 @@ func (m *module) specOf(want *driver.Desired) (*spec, error) {
 			return nil, fmt.Errorf("read the module that was kept: %w", err)
 		}
 		s.Module = &render.Module{Dir: k.Dir, VarFiles: k.VarFiles, Options: k.Options, Variables: unkeep(k.Variables), Env: unkeep(k.Env)}
-		s.hash, s.secrets = k.Hash, s.secrets.With(render.NewTexts(k.Secrets))
+		s.hash, s.secrets = k.Hash, s.secrets.With(k.Secrets).With(k.Past)
 	}
 	if s.Module == nil {
 		return nil, nil
@@ -238,8 +244,9 @@ func (m *module) fill(s *spec) error {
 		}
 		m.content = s.hash
 	}
+	m.recall(s)
 	kept, err := json.Marshal(keptSpec{
-		Dir: s.Dir, VarFiles: s.VarFiles, Options: s.Options, Hash: s.hash, Variables: keep(s.Variables), Env: keep(s.Env), Secrets: s.secrets,
+		Dir: s.Dir, VarFiles: s.VarFiles, Options: s.Options, Hash: s.hash, Variables: keep(s.Variables), Env: keep(s.Env), Secrets: m.secrets, Past: m.past,
 	})
 	if err != nil {
 		return fmt.Errorf("keep the module: %w", err)
@@ -252,6 +259,20 @@ func (m *module) fill(s *spec) error {
 		m.kept = name
 	}
 	return nil
+}
+
+// recall has what was secret before be masked, too.
+func (m *module) recall(s *spec) {
+	if m.kept == "" {
+		var k keptSpec
+		if text, err := os.ReadFile(m.path("module.json")); err == nil && json.Unmarshal(text, &k) == nil {
+			m.secrets, m.past = k.Secrets, k.Past
+		}
+	}
+	if now := s.masks(); !slices.Equal(now, m.secrets) {
+		m.past, m.secrets = m.past.With(m.secrets), now
+	}
+	s.secrets = s.secrets.With(m.past)
 }
 
 // declared are the files of a module in a directory without the one that a run

@@ -34,6 +34,7 @@ type stateDoc struct {
 type instance struct {
 	ref     plan.Ref
 	tainted bool
+	id      string // its attribute of that name, if it has one
 }
 
 func readState(text []byte) (stateDoc, error) {
@@ -64,10 +65,21 @@ func readState(text []byte) (stateDoc, error) {
 	for i := range parsed.Managed {
 		r := &parsed.Managed[i]
 		if r.Deposed == "" {
-			doc.resources = append(doc.resources, instance{planjson.Ref(r.Address), r.Tainted})
+			doc.resources = append(doc.resources, instance{planjson.Ref(r.Address), r.Tainted, idOf(r.Attributes)})
 		}
 	}
 	return doc, nil
+}
+
+func idOf(attributes json.RawMessage) string {
+	var a struct {
+		ID any `json:"id"`
+	}
+	if json.Unmarshal(attributes, &a) != nil {
+		return ""
+	}
+	id, _ := a.ID.(string)
+	return id
 }
 
 // loadState reads the state that a plan is to be made from: of the store, or of
@@ -256,7 +268,7 @@ func (m *module) discard(ctx context.Context, s *spec) error {
 		}
 	}
 	m.content, m.kept, m.runner, m.config, m.known, m.state = "", "", nil, "", nil, stateDoc{}
-	m.discarded = true
+	m.secrets, m.past, m.discarded = nil, nil, true
 	return nil
 }
 
