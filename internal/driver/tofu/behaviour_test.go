@@ -243,7 +243,7 @@ func TestTakeUp(t *testing.T) {
 	s.eventually("there is nothing under way", func() bool { c = s.compare(d); return !progressing(c) })
 	s.accounted()
 	if len(c.Plan.Steps) > 0 { // the provider has broken it off
-		s.good(s.apply(d, c, false))
+		s.good(s.apply(d, c, true)) // what is half made is replaced
 	}
 	s.inSync(d)
 	s.accounted()
