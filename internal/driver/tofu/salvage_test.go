@@ -25,6 +25,15 @@ func TestSalvage(t *testing.T) {
 	s.inject(fakecloud.Fault{Op: "create", Kind: "subnet", Action: fakecloud.Hang})
 	await := s.order(driver.Apply{Desired: d, Operation: "op", Steps: c.Plan.Steps, Prune: true})
 	s.struck()
+	s.eventually("all else is complete", func() bool {
+		done := 0
+		for _, r := range s.compare(d).Resources {
+			if r.Sync == driver.Synced && r.Exists {
+				done++
+			}
+		}
+		return done == 7
+	})
 	signal(t, s.program(), syscall.SIGKILL)
 	s.cloud.Heal()
 	for name, r := range await() {
