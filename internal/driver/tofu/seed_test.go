@@ -93,6 +93,8 @@ func TestSeed(t *testing.T) {
 	if o := s.compare(d).Outputs; !o["database_password"].Sensitive || len(o["addresses"].JSON) < 10 {
 		t.Errorf("the outputs are %v", o)
 	}
+	plans := ran("plan")
+	s.eventually("what was made is looked at by a plan, once", func() bool { s.compare(d); return ran("plan") > plans })
 	s.probed(d, ran)
 	s.seedDrifts(d)
 	s.seedMoves()
