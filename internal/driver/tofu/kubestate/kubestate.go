@@ -179,7 +179,10 @@ func unpack(packed []byte, id tofu.StateID) ([]byte, error) {
 
 func pack(state []byte) ([]byte, error) {
 	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
+	w, err := gzip.NewWriterLevel(&b, gzip.BestSpeed) // it is packed again every other second of an apply
+	if err != nil {
+		return nil, err
+	}
 	if _, err := w.Write(state); err != nil {
 		return nil, err
 	}

@@ -76,7 +76,7 @@ func secrets(t *testing.T, namespace string) []string {
 
 func TestSaveLoadDelete(t *testing.T) {
 	s, ctx := store(t, "one"), t.Context()
-	for name, size := range map[string]int{"small": 100, "large": 5 << 20} {
+	for name, size := range map[string]int{"small": 100, "large": 5 << 19} {
 		t.Run(name, func(t *testing.T) {
 			ns := kubetest.Namespace(t)
 			id := tofu.StateID{Namespace: ns, Name: "infra", Workspace: "default"}
@@ -125,7 +125,7 @@ func TestWholeAtAnyInstant(t *testing.T) {
 	states := map[string]bool{}
 	var saved [][]byte
 	for serial := range 4 {
-		saved = append(saved, incompressible(t, serial, 2<<20))
+		saved = append(saved, incompressible(t, serial, 3<<19))
 		states[string(saved[serial])] = true
 	}
 	must(t, s.Save(t.Context(), id, saved[0]))
