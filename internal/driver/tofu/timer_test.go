@@ -28,6 +28,9 @@ func TestOneTick(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+	if again, err := d.module("team/infra"); err != nil || again != m { // by the lock under which the probe was counted
+		t.Fatal(err)
+	}
 	m.schedule(&driver.Desired{}, time.Hour) // a plan has been made meanwhile
 	m.live.mu.Lock()
 	next := m.live.timer
