@@ -327,6 +327,9 @@ func (m *module) open(ctx context.Context, s *spec) error {
 	if err != nil {
 		return err
 	}
+	if err := makeTemp(m.d.temp); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(m.temp(), 0o700); err != nil {
 		return fmt.Errorf("make a temporary folder: %w", err)
 	}

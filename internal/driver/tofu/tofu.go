@@ -125,12 +125,8 @@ func New(o Options) (*Driver, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the working folders: %w", err)
 	}
-	temp, err := tempFolder(o.Dir)
-	if err != nil {
-		return nil, err
-	}
 	d := &Driver{
-		o: o, temp: temp, plans: make(chan struct{}, o.Plans), applies: make(chan struct{}, o.Applies), probes: make(chan struct{}, o.Probes),
+		o: o, temp: tempPath(o.Dir), plans: make(chan struct{}, o.Plans), applies: make(chan struct{}, o.Applies), probes: make(chan struct{}, o.Probes),
 		verdicts: probe.NewVerdicts(rememberedVerdicts), modules: map[driver.Owner]*module{}, moved: func(driver.Owner) {},
 	}
 	d.life, d.end = context.WithCancelCause(context.Background())
@@ -268,7 +264,7 @@ func (d *Driver) theProber() (*probe.Prober, error) {
 		o := d.o.Probe
 		if o.TempDir == "" { // what a process that was killed has left in it is removed
 			o.TempDir = d.probeTemp()
-			if err := errors.Join(os.RemoveAll(o.TempDir), os.MkdirAll(o.TempDir, 0o700)); err != nil {
+			if err := errors.Join(makeTemp(d.temp), os.RemoveAll(o.TempDir), os.MkdirAll(o.TempDir, 0o700)); err != nil {
 				return nil, fmt.Errorf("make a temporary folder: %w", err)
 			}
 		}
@@ -335,22 +331,26 @@ func (d *Driver) program(ctx context.Context, tool string) (string, error) {
 	return run.FindOrDownload(ctx, tool, d.o.Path, run.Download{Dir: filepath.Join(d.o.Dir, "tools")})
 }
 
-// tempFolder is a folder with a short path, which is the same for the same
+// tempPath is a folder with a short path, which is the same for the same
 // working folders: a run that outlives us still uses it.
-func tempFolder(dir string) (string, error) {
+func tempPath(dir string) string {
 	sum := sha256.Sum256([]byte(dir))
-	temp := filepath.Join(os.TempDir(), "plumb-"+hex.EncodeToString(sum[:4]))
+	return filepath.Join(os.TempDir(), "plumb-"+hex.EncodeToString(sum[:4]))
+}
+
+// makeTemp makes that folder, unless it is there and ours.
+func makeTemp(temp string) error {
 	if err := os.Mkdir(temp, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", fmt.Errorf("make a temporary folder: %w", err)
+		return fmt.Errorf("make a temporary folder: %w", err)
 	}
 	info, err := os.Lstat(temp)
 	if err != nil {
-		return "", fmt.Errorf("make a temporary folder: %w", err)
+		return fmt.Errorf("make a temporary folder: %w", err)
 	}
 	if s, ok := info.Sys().(*syscall.Stat_t); !info.IsDir() || info.Mode().Perm() != 0o700 || ok && int(s.Uid) != os.Getuid() {
-		return "", fmt.Errorf("the temporary folder %s belongs to somebody else: remove it, or set TMPDIR", temp)
+		return fmt.Errorf("the temporary folder %s belongs to somebody else: remove it, or set TMPDIR", temp)
 	}
-	return temp, nil
+	return nil
 }
 
 func acquire(ctx context.Context, slots chan struct{}) error {
