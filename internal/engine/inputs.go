@@ -101,7 +101,7 @@ func (o *outputs) use(key Key, inputs []v1alpha1.Input) {
 
 // pendingInput is an error where an input is not known yet: it will be noticed
 // when it is.
-type pendingInput string
+type pendingInput string //nolint:errname // that it is an error comes second
 
 func (e pendingInput) Error() string { return string(e) }
 

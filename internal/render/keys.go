@@ -69,7 +69,6 @@ type Opened struct {
 	texts      map[string]bool
 	references bool // some were replaced
 	left       map[string]bool
-	err        error
 }
 
 // Open gives the request with trees that decrypt, and what else is needed to

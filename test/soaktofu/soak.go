@@ -51,7 +51,7 @@ type soak struct {
 func (s *soak) kills() int { return s.plumbKills + s.tofuKills + s.apiKills }
 
 func (s *soak) open(ctx context.Context) error {
-	s.random = rand.New(rand.NewPCG(s.options.seed, 2)) //nolint:gosec // a scenario must be repeatable
+	s.random = rand.New(rand.NewPCG(s.options.seed, 2))
 	s.apps, s.going, s.trees = map[string]*app{}, map[string]bool{}, map[string]string{}
 	began := time.Now()
 	var err error

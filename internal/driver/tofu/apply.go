@@ -83,7 +83,7 @@ func (m *module) apply(ctx context.Context, a driver.Apply, report func(driver.R
 	}
 	lock := Lock{ID: lockID(), Operation: "apply", Who: who(), Version: "plumb", Created: time.Now().UTC(), Info: a.Operation}
 	if !k.spec.backend.own {
-		if p := m.lock(ctx, k.spec, lock, planned); p != nil {
+		if p := m.lock(ctx, k.spec, lock); p != nil {
 			return p
 		}
 	}
@@ -179,7 +179,7 @@ func (m *module) part(ctx context.Context, a driver.Apply, k *known, given map[s
 		}
 	}
 	slices.Sort(o.Targets)
-	p, err := m.plan(ctx, k.spec, o)
+	p, err := m.plan(ctx, o)
 	m.known = nil // its plan is gone from the folder
 	if err != nil {
 		return nil, &driver.Problem{Reason: reasonFailed, Message: explain(err).Error(), Transient: true}
@@ -206,7 +206,7 @@ func (m *module) part(ctx context.Context, a driver.Apply, k *known, given map[s
 }
 
 // lock takes the state's lock, and sees that the state is still that of the plan.
-func (m *module) lock(ctx context.Context, s *spec, lock Lock, p *run.Planned) *driver.Problem {
+func (m *module) lock(ctx context.Context, s *spec, lock Lock) *driver.Problem {
 	if err := m.takeLock(ctx, s, lock); err != nil {
 		return &driver.Problem{Reason: reasonLocked, Message: err.Error(), Transient: true}
 	}
@@ -390,8 +390,9 @@ func completes(of plan.Action, e run.Event) bool {
 		return e.Action == "update"
 	case plan.ActionDelete:
 		return e.Action == "delete"
+	case plan.ActionReplace, plan.ActionForget: // the end of all tells
 	}
-	return false // of a replacement, the end of all tells
+	return false
 }
 
 // rest reports how each step has ended.

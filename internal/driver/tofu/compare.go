@@ -149,7 +149,7 @@ func (m *module) look(ctx context.Context, want *driver.Desired, s *spec, key st
 		m.schedule(want, 0) // a probe is soon to say whether it still holds
 		return c, nil
 	}
-	planned, err := m.plan(ctx, s, run.PlanOptions{Destroy: s.deleting, Targets: s.Options.Targets})
+	planned, err := m.plan(ctx, run.PlanOptions{Destroy: s.deleting, Targets: s.Options.Targets})
 	if err != nil {
 		return driver.Comparison{}, err
 	}
@@ -195,7 +195,7 @@ func (m *module) lost(want *driver.Desired, s *spec) error {
 }
 
 // plan runs the program.
-func (m *module) plan(ctx context.Context, s *spec, o run.PlanOptions) (*run.Planned, error) {
+func (m *module) plan(ctx context.Context, o run.PlanOptions) (*run.Planned, error) {
 	if err := acquire(ctx, m.d.plans); err != nil {
 		return nil, err
 	}

@@ -474,6 +474,7 @@ func refusedIfConfig(err error) error {
 	switch run.KindOf(err) {
 	case run.KindConfig, run.KindMissingVariable:
 		return &driver.RefusedError{Why: err.Error()}
+	default:
+		return err
 	}
-	return err
 }

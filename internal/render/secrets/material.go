@@ -26,7 +26,7 @@ const (
 	keyVaultCA        = "vault-ca.crt"
 
 	keyAWSID       = "aws-access-key-id"
-	keyAWSSecret   = "aws-secret-access-key"
+	keyAWSSecret   = "aws-secret-access-key" //nolint:gosec // the name of a key
 	keyAWSSession  = "aws-session-token"
 	keyAWSRegion   = "aws-region"
 	keyAWSRole     = "aws-role-arn"

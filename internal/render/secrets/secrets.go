@@ -152,6 +152,6 @@ func (k *Keys) advice(key string) string {
 
 // The label of Secrets with keys, for messages.
 const (
-	secretLabel = "plumb.dev/secret-type"
+	secretLabel = "plumb.dev/secret-type" //nolint:gosec // the name of a label
 	secretType  = "decryption"
 )

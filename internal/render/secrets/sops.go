@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
@@ -336,7 +337,7 @@ type leaves map[string]bool
 func encryptedLeaves(branches sops.TreeBranches) leaves {
 	out := leaves{}
 	for i, b := range branches {
-		walkLeaves(b, fmt.Sprint(i), func(path string, v any) {
+		walkLeaves(b, strconv.Itoa(i), func(path string, v any) {
 			if s, ok := v.(string); ok && strings.HasPrefix(s, "ENC[AES256_GCM,") {
 				out[path] = true
 			}
@@ -351,7 +352,7 @@ func (l leaves) texts(branches sops.TreeBranches) []string {
 	var out []string
 	for i, b := range branches {
 		public := publicWords(b)
-		walkLeaves(b, fmt.Sprint(i), func(path string, v any) {
+		walkLeaves(b, strconv.Itoa(i), func(path string, v any) {
 			if !l[path] {
 				return
 			}

@@ -143,7 +143,7 @@ func (d *double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		options, _ := body["options"].(map[string]any)
 		version, _ := options["version"].(string)
 		d.mounts[strings.TrimPrefix(path, "sys/mounts/")] = version
-		w.WriteHeader(204)
+		w.WriteHeader(http.StatusNoContent)
 	case strings.HasPrefix(path, "sys/internal/ui/mounts/"):
 		mount, _, _ := strings.Cut(strings.TrimPrefix(path, "sys/internal/ui/mounts/"), "/")
 		version, ok := d.mounts[mount]
