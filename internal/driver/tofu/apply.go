@@ -343,7 +343,9 @@ func (r *running) finish(err error) {
 		m.live.dirty(true)
 	}
 	m.mu.Unlock()
-	if saved != nil {
+	if saved == nil {
+		m.salvaged()
+	} else {
 		m.d.o.Log.Error("the state is not saved yet; it is kept in the working folder", "application", string(m.owner), "error", saved)
 		err = errors.Join(err, saved)
 	}
@@ -477,12 +479,18 @@ func (m *module) resume(ctx context.Context, s *spec) error {
 		})
 		return errUnderWay
 	}
-	out, err := m.runner.Resume(ctx, nil)
+	r := &running{m: m, spec: s, started: time.Now(), progress: map[string]run.Event{}}
+	out, err := m.runner.Resume(ctx, r.event)
 	if err != nil {
 		return err
 	}
+	var failed error
 	if out != nil && out.Err != nil {
-		m.d.o.Log.Info("an earlier run did not end well", "application", string(m.owner), "operation", out.Record.Operation, "error", out.Err)
+		failed = out.Err
+		m.d.o.Log.Info("an earlier run did not end well", "application", string(m.owner), "operation", out.Record.Operation, "error", failed)
+	}
+	if out != nil && out.Record.Unsettled() || len(m.salvageNoted()) > 0 {
+		return m.resumeSalvage(ctx, r, failed)
 	}
 	// A lock that an earlier process has left keeps others away until the state of
 	// its run is saved: then it is given back.

@@ -89,7 +89,7 @@ func (r *Runner) Resume(ctx context.Context, progress func(Event)) (*Outcome, er
 	if rec, err = r.folder.readRecord(); err != nil {
 		return nil, err
 	}
-	rec.Read = true
+	rec.Read = !rec.Unsettled()
 	out.Record = *rec
 	return out, r.folder.writeRecord(*rec)
 }

@@ -153,7 +153,8 @@ func (r *Runner) over(rec Record, killed, read bool) error {
 	if err := r.rescue(); err != nil {
 		return err
 	}
-	rec.Ended, rec.Killed, rec.Read = time.Now().UTC(), killed, read
+	rec.Ended, rec.Killed = time.Now().UTC(), killed
+	rec.Read = read && !rec.Unsettled()
 	if killed {
 		killProcesses(rec.ID) // providers outlive a program that was killed
 		if err := r.keepKilled(rec); err != nil {
