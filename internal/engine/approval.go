@@ -100,12 +100,9 @@ func (p *pass) gate(d decide.Decision) decide.Decision {
 			return d
 		}
 		next := p.permitted(decide.Start{Scope: op.scope, Prune: op.prune, Why: op.why}, op)
-		if _, begins := next.(decide.Start); begins {
-			op.awaits = false
-			p.bind(op)
-			return d
+		if _, begins := next.(decide.Start); !begins {
+			return next
 		}
-		return next
 	}
 	return d
 }
@@ -344,6 +341,20 @@ func (p *pass) bind(op *operation) {
 	op.request.Info = append(slices.DeleteFunc(op.request.Info, func(i v1alpha1.Info) bool {
 		return i.Name == infoPlan || i.Name == infoAwaits
 	}), v1alpha1.Info{Name: infoPlan, Value: op.plan})
+}
+
+// permit begins an operation that has waited for approval, and has it now.
+func (p *pass) permit(ctx context.Context) bool {
+	op := p.st.running
+	if !op.awaits || !p.compared {
+		return !op.awaits
+	}
+	if !p.settlePlans(ctx) {
+		return false
+	}
+	op.awaits = false
+	p.bind(op)
+	return true
 }
 
 // rebind finds the plan of an operation that another process had begun.

@@ -93,6 +93,7 @@ func (e *Engine) pass(ctx context.Context, key Key) string {
 			e.queue.add(key)
 			return "rerouted"
 		}
+		p.noteDrift()
 		p.decision = p.gate(decide.Next(p.facts()))
 		more = p.act(ctx) && ctx.Err() == nil
 	}
@@ -320,7 +321,7 @@ func (p *pass) act(ctx context.Context) bool {
 	case decide.Await:
 		return p.await(ctx, d)
 	case decide.Continue:
-		return p.step(ctx)
+		return p.permit(ctx) && p.step(ctx)
 	case decide.Supersede:
 		if len(p.st.running.applying) > 0 {
 			return false // its end will be noticed: to break off does more harm

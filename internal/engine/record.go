@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/plumb-dev/plumb/internal/decide"
 	"github.com/plumb-dev/plumb/internal/driver"
 	"github.com/plumb-dev/plumb/internal/plan"
 
@@ -100,13 +99,13 @@ func (p *pass) append(ctx context.Context, more ...Record) bool {
 			return false
 		}
 	}
-	p.st.unrecorded = ""
 	return true
 }
 
 func (p *pass) appendOne(ctx context.Context, r Record) bool {
 	err := p.e.Ledger.Append(ctx, r)
 	if err == nil {
+		p.st.unrecorded = ""
 		return true
 	}
 	p.st.unrecorded = fmt.Sprintf("nothing is changed, because the ledger can't be written: %v", err)
@@ -179,11 +178,20 @@ func (p *pass) noteDrift() {
 	}
 	if len(went) > 0 {
 		kind := RecordDriftEnded
-		if e := p.st.ended; e != nil && e.ok && (e.op.scope == decide.Heal || e.op.scope == decide.Full) {
+		if slices.ContainsFunc(went, p.mended) {
 			kind = RecordDriftHealed
 		}
 		p.note(Record{Kind: kind, Message: "as declared again: " + names(went)})
 	}
+}
+
+// mended tells whether an operation has put a resource right just now.
+func (p *pass) mended(address string) bool {
+	if op := p.st.running; op != nil && op.made[plan.Address(address)] {
+		return true
+	}
+	e := p.st.ended
+	return e != nil && e.op.made[plan.Address(address)]
 }
 
 func names(all []string) string {

@@ -30,7 +30,6 @@ func (p *pass) finish(ctx context.Context) {
 			p.e.Events.Record(ev)
 		}
 	}()
-	p.noteDrift()
 	p.append(ctx)
 	if _, released := p.decision.(decide.Release); released {
 		return
