@@ -34,6 +34,13 @@ const (
 	ConditionShortenedStatusWarning ApplicationConditionType = "ShortenedStatusWarning"
 	// ConditionWaitingForDependency names the Application that is waited for.
 	ConditionWaitingForDependency ApplicationConditionType = "WaitingForDependency"
+	// ConditionWaitingForApproval names the plan that people are asked to approve.
+	ConditionWaitingForApproval ApplicationConditionType = "WaitingForApproval"
+	// ConditionPlanRejected says who has rejected the plan of what there is to do.
+	ConditionPlanRejected ApplicationConditionType = "PlanRejected"
+	// ConditionLedgerUnavailable says that nothing is changed, because what is done
+	// can't be recorded.
+	ConditionLedgerUnavailable ApplicationConditionType = "LedgerUnavailable"
 )
 
 // Finalizers of an Application.

@@ -25,15 +25,20 @@ var crds embed.FS
 
 // CRDs returns the CustomResourceDefinitions of Application and AppProject in
 // JSON, for GroupVersion.Group or ArgoGroupVersion.Group. The schemas are the
-// same in both; names differ.
+// same in both; names differ. Plumb's own group has those of Plan and Approval,
+// too, which are for Applications of both.
 func CRDs(group string) [][]byte {
 	if group != Group && group != ArgoGroup {
 		panic(fmt.Sprintf("v1alpha1.CRDs: no group %q", group)) // a programming error: there are two groups
 	}
-	return [][]byte{
+	all := [][]byte{
 		definition(group, ApplicationResource, "app", "apps"),
 		definition(group, AppProjectResource, "appproj", "appprojs"),
 	}
+	if group == Group {
+		all = append(all, definition(group, PlanResource), definition(group, ApprovalResource))
+	}
+	return all
 }
 
 // definition derives the definition of a resource in a group. argoNames are the

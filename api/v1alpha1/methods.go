@@ -272,9 +272,59 @@ func (p *DriftPolicy) GetInterval() time.Duration {
 	return d
 }
 
-// IsRequired says whether plans need approval.
-func (p *ApprovalPolicy) IsRequired() bool {
-	return p != nil && (p.Required == nil || *p.Required)
+// IsRequired says whether any plans need approval.
+func (p *ApprovalPolicy) IsRequired() bool { return p.GetWhen() != ApproveNever }
+
+// GetWhen says which plans need approval, of no policy too.
+func (p *ApprovalPolicy) GetWhen() ApprovalWhen {
+	switch {
+	case p == nil || p.Required != nil && !*p.Required:
+		return ApproveNever
+	case p.When == "":
+		return ApproveAlways
+	}
+	return p.When
+}
+
+// DefaultApprovalValidity is how long an approval holds where nothing else is said.
+const DefaultApprovalValidity = 24 * time.Hour
+
+// Snapshot is who must approve a plan by this policy, or by none.
+func (p *ApprovalPolicy) Snapshot() PlanApproval {
+	out := PlanApproval{Min: 1, NotAuthor: true, ValidFor: DefaultApprovalValidity.String()}
+	if p == nil {
+		return out
+	}
+	out.Min, out.Approvers = max(1, p.MinApprovals), slices.Clone(p.Approvers)
+	out.NotAuthor = p.NotAuthor == nil || *p.NotAuthor
+	if d, err := time.ParseDuration(p.ValidFor); err == nil && d > 0 {
+		out.ValidFor = d.String()
+	}
+	return out
+}
+
+// Validity is how long an approval of the plan holds.
+func (a *PlanApproval) Validity() time.Duration {
+	if d, err := time.ParseDuration(a.ValidFor); err == nil && d > 0 {
+		return d
+	}
+	return DefaultApprovalValidity
+}
+
+// Admits says whether somebody is among the approvers.
+func (a *PlanApproval) Admits(user string, groups []string) bool {
+	return len(a.Approvers) == 0 || slices.ContainsFunc(a.Approvers, func(r Approver) bool {
+		return r.User != "" && r.User == user || r.Group != "" && slices.Contains(groups, r.Group)
+	})
+}
+
+// Open says whether a plan in this phase may still be applied.
+func (p PlanPhase) Open() bool {
+	switch p {
+	case "", PlanPending, PlanApproved, PlanApplying, PlanFailed:
+		return true
+	}
+	return false
 }
 
 // Completed says whether an operation has ended.

@@ -141,9 +141,29 @@ type TofuVarsFrom struct {
 	Keys []string `json:"keys,omitempty"`
 }
 
+// ApprovalWhen says which plans need approval.
+// +kubebuilder:validation:Enum=always;destructive;drift;never
+type ApprovalWhen string
+
+// When approval is needed.
+const (
+	// ApproveAlways asks for an approval of every plan.
+	ApproveAlways ApprovalWhen = "always"
+	// ApproveDestructive asks only where something is deleted or replaced.
+	ApproveDestructive ApprovalWhen = "destructive"
+	// ApproveDrift asks only where drift is put right.
+	ApproveDrift ApprovalWhen = "drift"
+	// ApproveNever asks for none.
+	ApproveNever ApprovalWhen = "never"
+)
+
 // ApprovalPolicy asks people to approve plans before they are applied.
 type ApprovalPolicy struct {
-	// Required says whether approval is needed. Default: true.
+	// When says which plans need approval: always, destructive (something is
+	// deleted or replaced), drift (drift is put right) or never. Default: always.
+	// +optional
+	When ApprovalWhen `json:"when,omitempty"`
+	// Required turns approval on and off. Default: true.
 	// +optional
 	Required *bool `json:"required,omitempty"`
 	// Approvers are who may approve. Default: whoever may approve in the project.
@@ -155,6 +175,19 @@ type ApprovalPolicy struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
 	MinApprovals int32 `json:"minApprovals,omitempty"`
+	// NotAuthor says that who has made the change may not approve it. Default: true.
+	// +optional
+	NotAuthor *bool `json:"notAuthor,omitempty"`
+	// ValidFor is how long an approval holds, such as 8h. What was not begun by then
+	// is asked for again. Default: 24h.
+	// +optional
+	// +kubebuilder:validation:MaxLength=16
+	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(s|m|h))+$`
+	ValidFor string `json:"validFor,omitempty"`
+	// PullRequest takes a merged pull request for an approval of those who approved
+	// it.
+	// +optional
+	PullRequest *bool `json:"pullRequest,omitempty"`
 }
 
 // Approver is a person or a group that may approve.

@@ -23,6 +23,13 @@ const (
 	ApplicationResource = "applications"
 	// AppProjectResource is the plural name of AppProject in URLs and RBAC rules.
 	AppProjectResource = "appprojects"
+
+	// PlanKind and ApprovalKind are kinds of Plumb's own group alone, PlanResource
+	// and ApprovalResource their plural names.
+	PlanKind         = "Plan"
+	PlanResource     = "plans"
+	ApprovalKind     = "Approval"
+	ApprovalResource = "approvals"
 )
 
 var (
@@ -51,6 +58,9 @@ func NewScheme(gv schema.GroupVersion) *runtime.Scheme {
 
 func addTo(s *runtime.Scheme, gv schema.GroupVersion) error {
 	s.AddKnownTypes(gv, &Application{}, &ApplicationList{}, &AppProject{}, &AppProjectList{})
+	if gv.Group == Group {
+		s.AddKnownTypes(gv, &Plan{}, &PlanList{}, &Approval{}, &ApprovalList{})
+	}
 	metav1.AddToGroupVersion(s, gv)
 	return nil
 }

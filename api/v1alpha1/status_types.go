@@ -398,6 +398,9 @@ type InventoryEntry struct {
 type PlanSummary struct {
 	// Digest identifies the plan.
 	Digest string `json:"digest"`
+	// Name of the Plan that waits for approval, where one does.
+	// +optional
+	Name string `json:"name,omitempty"`
 	// Create is how many resources are created.
 	// +optional
 	Create int `json:"create,omitempty"`

@@ -16,8 +16,8 @@ type gap[T any] struct {
 
 var applicationGaps = []gap[ApplicationSpec]{
 	{"sourceHydrator", false, func(s *ApplicationSpec) bool { return s.SourceHydrator != nil }},
-	{"syncPolicy.approval", true, func(s *ApplicationSpec) bool {
-		return s.SyncPolicy != nil && s.SyncPolicy.Approval.IsRequired()
+	{"syncPolicy.approval.pullRequest", false, func(s *ApplicationSpec) bool {
+		return s.SyncPolicy != nil && s.SyncPolicy.Approval.IsRequired() && isTrue(s.SyncPolicy.Approval.PullRequest)
 	}},
 	{"syncPolicy.drift.default", false, func(s *ApplicationSpec) bool {
 		return s.SyncPolicy != nil && s.SyncPolicy.Drift != nil && s.SyncPolicy.Drift.Default == DriftAdopt

@@ -71,6 +71,8 @@ var layers = []struct {
 	{"internal/plan", nil, "the pure core does no I/O and knows nobody, so that tables test all of it"},
 	{"internal/health", []string{"internal/plan"}, "the pure core, in this order"},
 	{"internal/decide", core, "the pure core, in this order"},
+	{"internal/diff", core, "shows changes to whoever asks"},
+	{"internal/artifact", nil, "keeps texts by their digest, and does not know whose"},
 	{"internal/source", core, "a contract imports the core alone: whoever implements it needs nothing else"},
 	{"internal/hclfile", nil, "reads files without knowing what they mean"},
 	{"internal/render", append([]string{"api/v1alpha1", "internal/source", hclfile}, core...), "a contract: rendering is a function of trees and the API's options"},
@@ -96,7 +98,7 @@ var layers = []struct {
 	{"internal/driver/tofu", append([]string{"internal/driver/tofu/run", "internal/driver/tofu/guard", "internal/driver/tofu/planjson", "internal/driver/tofu/probe/...", hclfile}, contracts...), "a driver never knows another, nor the engine"},
 	{"internal/driver/...", contracts, "a driver never knows another, nor the engine"},
 
-	{"internal/engine/...", append([]string{"internal/engine", "internal/decide"}, contracts...), "the engine knows contracts, and no implementation"},
+	{"internal/engine/...", append([]string{"internal/engine", "internal/decide", "internal/diff"}, contracts...), "the engine knows contracts, and no implementation"},
 	{"internal/mirror", nil, "copies objects without knowing what they mean"},
 	{"internal/controller", append([]string{"internal/engine", "internal/mirror"}, contracts...), "stands between the Kubernetes API and the engine's ports"},
 	{"internal/fleet", append([]string{"internal/engine", "internal/mirror"}, contracts...), "knows how clusters are reached; the driver asks it by an interface of its own"},
@@ -107,12 +109,12 @@ var layers = []struct {
 	{"internal/demo", []string{"api/v1alpha1"}, "examples are files"},
 	{"internal/architecture", nil, "only a test"},
 	{"internal/server", append([]string{
-		"internal/source/...", "internal/render/...", "internal/driver/...", "internal/engine", "internal/decide",
+		"internal/source/...", "internal/render/...", "internal/driver/...", "internal/engine", "internal/decide", "internal/artifact",
 		"internal/controller", "internal/fleet", "internal/mirror", "internal/ledger", "internal/notify",
 	}, contracts...), "the composition root knows every part, but neither the command line nor the local control plane"},
 	{"internal/cli", append([]string{
 		"internal/source/...", "internal/render/...", "internal/driver/kube/assess", "internal/engine",
-		"internal/localkube", "internal/demo", "internal/server", "internal/controller",
+		"internal/localkube", "internal/demo", "internal/server", "internal/controller", "internal/diff", "internal/artifact",
 	}, contracts...), "a client: it starts the composition root, and uses renderers and health checks offline; it never drives a destination itself"},
 	{"cmd/plumb", []string{"internal/cli", "internal/localkube/components"}, "the one program that holds everything"},
 	{"bench/tofu", append([]string{"internal/driver/tofu", "internal/driver/tofu/probe/..."}, contracts...), "it measures the probe and the driver themselves, beside bare tools"},

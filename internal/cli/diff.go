@@ -3,13 +3,11 @@ package cli
 import (
 	"fmt"
 	"io"
-	"maps"
 	"strings"
 
-	"github.com/aymanbagabas/go-udiff"
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/yaml"
 
+	"github.com/plumb-dev/plumb/internal/diff"
 	"github.com/plumb-dev/plumb/internal/engine"
 	"github.com/plumb-dev/plumb/internal/plan"
 )
@@ -106,16 +104,7 @@ func (v diffText) show(a application, p engine.Preview) error {
 	return nil
 }
 
-func diffTitle(d difference) string {
-	title := string(d.Action) + " " + string(d.Resource.Address())
-	switch {
-	case d.Drift:
-		title += " (changed where it runs, not in Git)"
-	case d.Reason != "":
-		title += " (" + printable(d.Reason) + ")"
-	}
-	return title
-}
+func diffTitle(d difference) string { return printable(d.Title()) }
 
 // paintDiff prints a unified difference, in colours on a terminal.
 func paintDiff(out io.Writer, p palette, diff string) {
@@ -145,76 +134,9 @@ func printableLine(s string) string {
 }
 
 // difference is one change, as JSON shows it.
-type difference struct {
-	Action   plan.Action    `json:"action"`
-	Resource plan.Ref       `json:"resource"`
-	Drift    bool           `json:"drift,omitempty"`
-	Reason   string         `json:"reason,omitempty"`
-	Before   map[string]any `json:"before,omitempty"`
-	After    map[string]any `json:"after,omitempty"`
-	Diff     string         `json:"diff"`
-}
+type difference = diff.Difference
 
-func differenceOf(change plan.Change) (difference, error) {
-	d := difference{Action: change.Action(), Resource: change.Target()}
-	var before, after plan.State
-	switch c := change.(type) {
-	case plan.Create:
-		after = c.After
-	case plan.Update:
-		before, after, d.Drift = c.Before, c.After, c.Drift
-	case plan.Replace:
-		before, after, d.Reason = c.Before, c.After, c.Reason
-	case plan.Delete:
-		before = c.Before
-	case plan.Forget: // it stays as it is
-		before, after = c.Before, c.Before
-	}
-	d.Before, d.After = withoutNoise(before.Object), withoutNoise(after.Object)
-	a, err := yamlText(d.Before)
-	if err != nil {
-		return d, err
-	}
-	b, err := yamlText(d.After)
-	if err != nil {
-		return d, err
-	}
-	address := string(d.Resource.Address())
-	d.Diff = udiff.Unified("live/"+address, "git/"+address, a, b)
-	if d.Diff == "" && before.Hash != after.Hash {
-		d.Diff = "  (only what is masked or kept by the server differs)\n"
-	}
-	return d, nil
-}
-
-// withoutNoise leaves out what the server keeps of an object for itself. The
-// values of Secrets are masked once more, whoever was to do it before.
-func withoutNoise(object map[string]any) map[string]any {
-	if object == nil {
-		return nil
-	}
-	object = maps.Clone(object)
-	delete(object, "status")
-	if metadata, ok := object["metadata"].(map[string]any); ok {
-		metadata = maps.Clone(metadata)
-		for _, key := range []string{"managedFields", "resourceVersion", "uid", "generation", "creationTimestamp", "selfLink"} {
-			delete(metadata, key)
-		}
-		object["metadata"] = metadata
-	}
-	return maskSecret(object)
-}
-
-func yamlText(object map[string]any) (string, error) {
-	if object == nil {
-		return "", nil
-	}
-	b, err := yaml.Marshal(object)
-	if err != nil {
-		return "", fmt.Errorf("write %v as YAML: %w", object["kind"], err)
-	}
-	return string(b), nil
-}
+func differenceOf(change plan.Change) (difference, error) { return diff.Of(change) }
 
 // diffObject is for programs.
 type diffObject struct {

@@ -60,6 +60,11 @@ type Facts struct {
 	HealedAt time.Time
 	// HealProblem is why the last of them failed, or empty.
 	HealProblem string
+
+	// Approve says which changes need approval. Proposes is true where there is a
+	// place for plans that wait for it.
+	Approve  When
+	Proposes bool
 }
 
 // Policy is when a sync starts without being asked for.
@@ -140,7 +145,7 @@ const (
 )
 
 // Decision is what to do next. The set is closed: Idle, Wait, BackOff, Start,
-// Continue, Supersede, Release.
+// Continue, Supersede, Release, Await.
 type Decision interface {
 	// Reason in a user's words.
 	Reason() string
@@ -162,7 +167,11 @@ type (
 		Scope Scope
 		// Prune tells whether deletions belong to it.
 		Prune bool
-		Why   string
+		// Reported tells whether drift belongs to it that a rule asks to report only.
+		Reported bool
+		// OnApproval is set where it begins only because people approve it.
+		OnApproval bool
+		Why        string
 	}
 	// Continue the sync under way.
 	Continue struct{}
@@ -208,7 +217,7 @@ func Next(f Facts) Decision {
 	}
 	d := Decision(Start{Scope: Full, Why: "requested"})
 	if !f.Requested {
-		d = automatic(f)
+		d = propose(f, automatic(f))
 	}
 	if s, ok := d.(Start); ok && s.Scope == Full && len(f.Waiting) > 0 {
 		return Wait{"waiting for " + strings.Join(f.Waiting, ", ")}

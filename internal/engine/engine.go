@@ -22,7 +22,7 @@ type Observer interface {
 	Forgot(key Key)
 }
 
-// Options of an Engine. All but Secrets, Intents, Values, Clock, Workers, Log and Observer are
+// Options of an Engine. All but Secrets, Intents, Plans, Ledger, Values, Clock, Workers, Log and Observer are
 // needed.
 type Options struct {
 	Applications Applications
@@ -32,6 +32,10 @@ type Options struct {
 	Secrets      Secrets
 	Events       Events
 	Intents      Intents
+	// Plans may be nil: then what needs approval is not done. Ledger may be nil: then
+	// nothing is recorded.
+	Plans  Plans
+	Ledger Ledger
 	// Values may be nil: then nothing is read from Secrets and ConfigMaps.
 	Values   Values
 	Sources  Sources

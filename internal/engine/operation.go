@@ -53,6 +53,18 @@ type operation struct {
 	terminating bool
 	// recorded is true once the operation is in the Application's status.
 	recorded bool
+	// reported is true where drift belongs to it that a rule asks to report only.
+	reported bool
+	// plan is the name of the approved plan that it makes true, allowed the marks of
+	// that plan's steps: nothing else is done. Without a plan they are empty.
+	plan    string
+	allowed map[string]bool
+	// awaits is true while it waits for approval, asked is the plan that it waits
+	// for, and wait says so.
+	awaits      bool
+	asked, wait string
+	// ledgered is true once the ledger knows of it.
+	ledgered bool
 	blocked  []plan.Blocked
 	running  []string
 }
@@ -72,25 +84,36 @@ func requestedRevisions(s *v1alpha1.SyncOperation) []string {
 	return nil
 }
 
-// start begins a sync: the one that was asked for, or one by the policy.
-func (p *pass) start(d decide.Start) {
+// draft is the operation of a sync: of the one that was asked for, or of one by the
+// policy.
+func (p *pass) draft(d decide.Start) *operation {
+	op := p.automatedDraft(d)
+	if req := p.app.Operation; req != nil && req.Sync != nil && d.Scope == decide.Full {
+		op.take(req)
+	}
+	return op
+}
+
+func (p *pass) automatedDraft(d decide.Start) *operation {
 	now := p.e.Clock.Now()
 	op := &operation{
 		id: fmt.Sprintf("%s-%d", short(p.st.uid), now.UnixMilli()), scope: d.Scope, desired: p.desiredHash(),
-		prune: d.Prune, automated: true, started: now,
+		prune: d.Prune, automated: true, reported: d.Reported, started: now,
 		made: map[plan.Address]bool{}, failed: map[taskKey]string{}, why: d.Why,
-	}
-	if req := p.app.Operation; req != nil && req.Sync != nil && d.Scope == decide.Full {
-		op.take(req)
-	} else {
-		op.request = v1alpha1.Operation{
+		request: v1alpha1.Operation{
 			InitiatedBy: v1alpha1.OperationInitiator{Automated: true},
 			Sync:        &v1alpha1.SyncOperation{Prune: d.Prune},
-		}
-		if p.app.Spec.SyncPolicy != nil && p.app.Spec.SyncPolicy.Retry != nil {
-			op.request.Retry = *p.app.Spec.SyncPolicy.Retry
-		}
+		},
 	}
+	if p.app.Spec.SyncPolicy != nil && p.app.Spec.SyncPolicy.Retry != nil {
+		op.request.Retry = *p.app.Spec.SyncPolicy.Retry
+	}
+	return op
+}
+
+// start begins a sync.
+func (p *pass) start(d decide.Start) {
+	op := p.draft(d)
 	if p.st.desired != nil && len(p.st.desired.revisions) > 0 {
 		op.request.Sync.Revision = p.st.desired.revisions[0]
 		if len(p.st.desired.revisions) > 1 {
@@ -106,6 +129,7 @@ func (p *pass) start(d decide.Start) {
 	if l := p.st.last; l != nil && l.failed && l.desired == op.desired {
 		op.retry = int64(l.failures)
 	}
+	p.bind(op)
 	p.st.running, p.st.ended = op, nil
 	if !op.automated {
 		p.event(false, "OperationStarted", fmt.Sprintf("initiated %s by %s", op.kind(), orDefault(op.request.InitiatedBy.Username, "unknown")))
@@ -145,6 +169,10 @@ func resumeOperation(s *v1alpha1.OperationState) *operation {
 		made: map[plan.Address]bool{}, failed: map[taskKey]string{}, recorded: true,
 	}
 	op.take(&s.Operation)
+	op.plan = infoValue(s.Operation.Info, infoPlan)
+	op.reported = op.scope == decide.Heal && op.plan != ""
+	op.asked = infoValue(s.Operation.Info, infoAwaits)
+	op.awaits = op.asked != ""
 	if s.SyncResult != nil {
 		op.results = slices.Clone(s.SyncResult.Resources)
 	}
@@ -194,6 +222,12 @@ func (p *pass) step(ctx context.Context) bool {
 		ready := make([]plan.Step, len(next.Ready))
 		for i, t := range next.Ready {
 			ready[i] = steps[t]
+		}
+		if why := p.unapproved(op, ready); why != "" {
+			return p.overtake(why)
+		}
+		if !p.begun(ctx, op, planned(tasks, steps)) {
+			return false
 		}
 		if err := p.recordBefore(ctx, op, ready, planned(tasks, steps)); err != nil {
 			p.e.Log.Warn("status not written, nothing applied", "application", p.key.String(), "error", err)
@@ -405,6 +439,7 @@ func (p *pass) end(op *operation, ok bool, why string) {
 		p.st.last = last
 	}
 	p.st.ended = &endedOperation{op: op, ok: ok, message: message, at: now}
+	p.noteEnd(op, ok, message)
 	phase := v1alpha1.OperationSucceeded
 	if !ok {
 		phase = v1alpha1.OperationFailed
@@ -460,8 +495,10 @@ type endedOperation struct {
 	op      *operation
 	ok      bool
 	errored bool // refused before it began
-	message string
-	at      time.Time
+	// overtaken is set where it would have done what nobody has approved.
+	overtaken bool
+	message   string
+	at        time.Time
 }
 
 func (op *operation) state(phase v1alpha1.OperationPhase, message string) *v1alpha1.OperationState {

@@ -43,6 +43,10 @@ type pass struct {
 
 	decision decide.Decision
 	events   []Event
+	// proposal is what people are asked about, if anything. unproposed is why they
+	// can't be asked.
+	proposal   *proposal
+	unproposed string
 
 	// refresh is the request to refresh that this pass has heard, if any, and
 	// generation that of the spec that it has looked at: both may be newer by the
@@ -75,6 +79,7 @@ func (e *Engine) pass(ctx context.Context, key Key) string {
 		e.queue.add(key)
 		return "rerouted"
 	}
+	p.rebind()
 	p.takeLate()
 	p.terminate()
 	if p.paused() {
@@ -88,7 +93,8 @@ func (e *Engine) pass(ctx context.Context, key Key) string {
 			e.queue.add(key)
 			return "rerouted"
 		}
-		p.decision = decide.Next(p.facts())
+		p.noteDrift()
+		p.decision = p.gate(decide.Next(p.facts()))
 		more = p.act(ctx) && ctx.Err() == nil
 	}
 	if more {
@@ -146,7 +152,8 @@ func (p *pass) facts() decide.Facts {
 		Policy: policyOf(spec.SyncPolicy), Held: len(st.held), Pending: p.pending(),
 		Requested: p.requested(),
 		Whole:     p.compared && p.st.comparison.Whole,
-		Destroys:  p.destroys(), Heals: st.heals, HealedAt: st.healedAt, HealProblem: st.healProblem,
+		Approve:   p.when(), Proposes: p.e.Plans != nil,
+		Destroys: p.destroys(), Heals: st.heals, HealedAt: st.healedAt, HealProblem: st.healProblem,
 	}
 	if p.deleting() {
 		f.Dependents, f.Nowhere = p.e.dependents(p.key), p.nowhere
@@ -295,6 +302,9 @@ func (p *pass) act(ctx context.Context) bool {
 	switch d := p.decision.(type) {
 	case decide.Start:
 		asked := p.requested()
+		if !p.settlePlans(ctx) {
+			return false // what has become of the last one comes first
+		}
 		if asked {
 			if why := unheardOf(p.app); why != "" {
 				p.refuseRequest(why)
@@ -308,8 +318,10 @@ func (p *pass) act(ctx context.Context) bool {
 		return p.step(ctx)
 	case decide.Idle:
 		p.decline(d.Why)
+	case decide.Await:
+		return p.await(ctx, d)
 	case decide.Continue:
-		return p.step(ctx)
+		return p.permit(ctx) && p.step(ctx)
 	case decide.Supersede:
 		if len(p.st.running.applying) > 0 {
 			return false // its end will be noticed: to break off does more harm

@@ -48,6 +48,11 @@ type state struct {
 	unwritten []plan.Ref
 	// intended is true while some are written down as intents only.
 	intended bool
+	// records are those that the ledger does not have yet, and unrecorded says why
+	// not. drifted are the resources of which it knows that they have drifted.
+	records    []Record
+	unrecorded string
+	drifted    map[plan.Address]bool
 	// written is when the status was last written.
 	written time.Time
 }
@@ -101,6 +106,7 @@ func (st *state) forget() {
 	st.desired, st.comparison, st.held, st.driver = nil, driver.Comparison{}, nil, nil
 	st.running, st.ended, st.last = nil, nil, nil
 	st.heals, st.heard, st.healedAt, st.healProblem = 0, 0, time.Time{}, ""
+	st.unrecorded, st.drifted = "", nil
 	st.published, st.unpublished, st.unwritten, st.intended, st.written = "", "", nil, false, time.Time{}
 }
 

@@ -30,6 +30,7 @@ func (p *pass) finish(ctx context.Context) {
 			p.e.Events.Record(ev)
 		}
 	}()
+	p.append(ctx)
 	if _, released := p.decision.(decide.Release); released {
 		return
 	}
@@ -49,6 +50,7 @@ func (p *pass) finish(ctx context.Context) {
 		p.e.queue.addAfter(p.key, time.Second)
 		return
 	}
+	p.settlePlans(ctx)
 	p.settle(ctx)
 }
 
@@ -180,6 +182,7 @@ func (p *pass) status() v1alpha1.ApplicationStatus {
 		s.Health = v1alpha1.HealthStatus{Status: h, LastTransitionTime: &now}
 	}
 	p.operationStatus(&s)
+	p.proposed(&s)
 	fit(&s, p.app.Status.Conditions, now)
 	return s
 }
@@ -304,6 +307,7 @@ func (p *pass) conditions(before []v1alpha1.ApplicationCondition, now metav1.Tim
 		add(v1alpha1.ConditionUnimplementedField, "Plumb does not implement yet, and does not honour: "+strings.Join(fields, ", "))
 	}
 	p.decisionConditions(add)
+	p.approvalConditions(add)
 	if _, told := p.decision.(decide.Wait); p.pendingInput != "" && !told {
 		add(v1alpha1.ConditionWaitingForDependency, "waiting for "+p.pendingInput)
 	}
@@ -440,6 +444,9 @@ func (p *pass) historyEntry(s *v1alpha1.ApplicationStatus, at metav1.Time) v1alp
 
 // progress says what a running operation waits for.
 func (op *operation) progress() string {
+	if op.awaits {
+		return orDefault(op.wait, "waiting for approval")
+	}
 	if len(op.running) > 0 && len(op.blocked) > 0 {
 		return "waiting for " + strings.Join(few(op.running), "; ")
 	}

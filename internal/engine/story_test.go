@@ -241,6 +241,7 @@ type fakeGit struct {
 	trees  map[string]map[string]string
 	head   int
 	broken error
+	author string
 }
 
 // commit makes the content of a repository this.
@@ -266,6 +267,9 @@ func (g *fakeGit) Fetch(_ context.Context, _ source.Spec, at source.Resolved, _ 
 }
 
 func (g *fakeGit) Describe(context.Context, source.Spec, source.Resolved, source.Credentials) (source.Commit, error) {
+	if g.author != "" {
+		return source.Commit{Author: g.author, Message: "change a\n\nmore"}, nil
+	}
 	return source.Commit{}, errors.ErrUnsupported
 }
 func (g *fakeGit) Watch(ctx context.Context, _ func(string)) { <-ctx.Done() }

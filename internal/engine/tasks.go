@@ -240,7 +240,7 @@ func (op *operation) covers(r *driver.Resource) bool {
 		return true
 	}
 	if drift && (r.Answer == v1alpha1.DriftReport || r.Answer == v1alpha1.DriftAdopt) {
-		return false
+		return op.reported && r.Answer == v1alpha1.DriftReport
 	}
 	if op.scope == decide.Heal {
 		return drift || op.made[r.Ref.Address()]

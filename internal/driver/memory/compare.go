@@ -101,10 +101,11 @@ func (c *comparer) declared(o render.Object) error {
 	}
 	mark := hash(declared)
 	known, held := c.held[address]
-	r.Held = driver.Held{Ref: ref, Desired: mark, Applied: known.Applied, Keep: keeps(notes)}
+	// What was declared when it was applied: until it is applied again, that stays.
+	r.Held = driver.Held{Ref: ref, Desired: known.Desired, Applied: known.Applied, Keep: keeps(notes)}
 	c.state(&r, live, declared, held && known.Desired != "", held && known.Desired != "" && known.Desired != mark)
 	if r.Sync == driver.Synced && live != nil {
-		r.Held.Applied = hash(live.live)
+		r.Held.Desired, r.Held.Applied = mark, hash(live.live)
 	}
 	if r.Sync == driver.OutOfSync && r.Problem == nil && (r.Answer != v1alpha1.DriftIgnore || !isDrift(r.Cause)) {
 		c.change(&r, live, declared)

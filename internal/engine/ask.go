@@ -1,0 +1,521 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/decide"
+	"github.com/plumb-dev/plumb/internal/diff"
+	"github.com/plumb-dev/plumb/internal/driver"
+	"github.com/plumb-dev/plumb/internal/plan"
+	"github.com/plumb-dev/plumb/internal/source"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const (
+	// mostSteps is how many steps people can be asked about at once.
+	mostSteps = 20000
+	// mostText bounds what is kept of what a plan changes.
+	mostText = 16 << 20
+	// mostAddresses is how many of the resources are named that are destroyed.
+	mostAddresses = 100
+	// describeTime is how long a repository may take to say who has made a commit.
+	describeTime = 20 * time.Second
+)
+
+// ask makes the plan that people are asked about.
+func (p *pass) ask(ctx context.Context, pr *proposal) error {
+	if len(pr.marks) > mostSteps {
+		return fmt.Errorf("it has %d steps, and people can be asked about %d at once: divide the Application", len(pr.marks), mostSteps)
+	}
+	spec, err := p.planSpec(ctx, pr)
+	if err != nil {
+		return err
+	}
+	text, err := p.planText(ctx, pr)
+	if err != nil {
+		return err
+	}
+	draft := &v1alpha1.Plan{
+		ObjectMeta: metav1.ObjectMeta{Namespace: p.key.Namespace, Name: p.planName(pr)},
+		Spec:       spec,
+		Status:     v1alpha1.PlanStatus{Phase: v1alpha1.PlanPending},
+	}
+	counts := plan.New(pr.steps).Count()
+	record := Record{
+		Kind: RecordPlanProposed, Digest: pr.digest, Plan: draft.Name, Counts: counts,
+		Message: fmt.Sprintf("%s plan: %d to create, %d to update, %d to replace, %d to delete", strings.ToLower(string(spec.Reason)), counts.Create, counts.Update, counts.Replace, counts.Delete),
+	}
+	if !p.append(ctx, record) {
+		return errors.New(p.st.unrecorded)
+	}
+	made, err := p.e.Plans.Propose(ctx, p.app, p.key, draft, text)
+	if err != nil {
+		return err
+	}
+	pr.plan, pr.verdict = made, p.heard(made)
+	p.unproposed = ""
+	p.event(false, "PlanProposed", fmt.Sprintf("plan %s needs %s", made.Name, approvalsText(int(pr.policy.Min))))
+	return nil
+}
+
+func approvalsText(n int) string {
+	if n == 1 {
+		return "an approval"
+	}
+	return fmt.Sprintf("%d approvals", n)
+}
+
+// planName is short, and free.
+func (p *pass) planName(pr *proposal) string {
+	const longest, digits = 220, 7
+	name := p.key.Name
+	if len(name) > longest {
+		name = strings.TrimRight(name[:longest], "-.")
+	}
+	name += "-" + strings.TrimPrefix(pr.digest, "sha256:")[:digits]
+	taken := map[string]bool{}
+	for _, c := range p.e.Plans.Of(p.key) {
+		taken[c.Name] = true
+	}
+	free := name
+	for n := 2; taken[free]; n++ {
+		free = fmt.Sprintf("%s-%d", name, n)
+	}
+	return free
+}
+
+func (p *pass) planSpec(ctx context.Context, pr *proposal) (v1alpha1.PlanSpec, error) {
+	n := plan.New(pr.steps).Count()
+	spec := v1alpha1.PlanSpec{
+		Application: v1alpha1.PlanApplication{Group: p.key.Group, Name: p.key.Name, UID: p.app.UID},
+		Project:     p.app.Spec.GetProject(),
+		Reason:      v1alpha1.PlanReasonSync,
+		Scope:       string(pr.op.scope),
+		Prune:       pr.op.prune,
+		Desired:     p.desiredHash(),
+		Digest:      pr.digest,
+		Counts:      v1alpha1.PlanCounts{Create: n.Create, Update: n.Update, Replace: n.Replace, Delete: n.Delete, Forget: n.Forget, Hooks: n.Hooks},
+		Risk:        riskOf(pr.steps),
+		Steps:       pr.marks,
+		Approval:    pr.policy,
+	}
+	switch pr.op.scope {
+	case decide.Heal:
+		spec.Reason = v1alpha1.PlanReasonDrift
+	case decide.Remove:
+		spec.Reason = v1alpha1.PlanReasonDelete
+	default:
+		if len(pr.op.revisions) > 0 {
+			spec.Reason = v1alpha1.PlanReasonRollback
+		}
+	}
+	if !pr.op.automated {
+		spec.RequestedBy = clip(pr.op.request.InitiatedBy.Username, 1024)
+	}
+	if pr.op.scope == decide.Remove {
+		return spec, nil
+	}
+	var err error
+	if spec.Revisions, err = p.planRevisions(ctx); err != nil {
+		return spec, err
+	}
+	if pr.op.scope == decide.Full {
+		spec.Authors = p.authors(spec.Revisions)
+	}
+	return spec, nil
+}
+
+func riskOf(steps []plan.Step) v1alpha1.PlanRisk {
+	var r v1alpha1.PlanRisk
+	for _, s := range steps {
+		if s.Hook {
+			continue
+		}
+		ref, risk := s.Change.Target(), s.Change.Risk()
+		switch s.Change.Action() {
+		case plan.ActionDelete:
+			r.Destroys++
+		case plan.ActionReplace:
+			r.Replaces++
+		default:
+		}
+		if ref.Kind == "Secret" && ref.Group == "" {
+			r.Secrets++
+		}
+		if risk.Irreversible {
+			r.Irreversible++
+		}
+		if risk.Destroys && len(r.Addresses) < mostAddresses {
+			r.Addresses = append(r.Addresses, clip(string(ref.Address()), 1024))
+		}
+	}
+	return r
+}
+
+// planRevisions says what the plan is made from, and by whom that was made.
+func (p *pass) planRevisions(ctx context.Context) ([]v1alpha1.PlanRevision, error) {
+	if p.st.desired == nil {
+		return nil, nil
+	}
+	var out []v1alpha1.PlanRevision
+	for i, s := range p.app.Spec.GetSources() {
+		if i >= len(p.st.desired.revisions) {
+			break
+		}
+		r := v1alpha1.PlanRevision{RepoURL: clip(v1alpha1.RedactURL(s.RepoURL), 2048), Revision: clip(p.st.desired.revisions[i], 512)}
+		c, err := p.describe(ctx, s, p.st.desired.revisions[i])
+		switch {
+		case errors.Is(err, errors.ErrUnsupported):
+		case err != nil:
+			return nil, fmt.Errorf("find out who has made %s: %w", r.Revision, err)
+		default:
+			r.Author, r.AuthorEmail = splitAuthor(c.Author)
+			r.Subject, _, _ = strings.Cut(c.Message, "\n")
+			r.Author, r.AuthorEmail, r.Subject, r.Date = clip(r.Author, 512), clip(r.AuthorEmail, 512), clip(r.Subject, 1024), clip(c.Date, 64)
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+func (p *pass) describe(ctx context.Context, s v1alpha1.ApplicationSource, revision string) (source.Commit, error) {
+	from, err := p.e.origin(s)
+	if err != nil {
+		return source.Commit{}, err
+	}
+	cred, err := p.e.Credentials.For(s.RepoURL, p.app.Spec.GetProject())
+	if err != nil {
+		return source.Commit{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, describeTime)
+	defer cancel()
+	spec := source.Spec{Repo: s.RepoURL, Revision: s.TargetRevision, Chart: s.Chart, TagPrefix: s.TagPrefix}
+	return from.Describe(ctx, spec, source.Resolved{Revision: revision}, cred)
+}
+
+// splitAuthor reads "Name <mail>".
+func splitAuthor(s string) (name, mail string) {
+	open := strings.LastIndexByte(s, '<')
+	if open < 0 || !strings.HasSuffix(s, ">") {
+		return strings.TrimSpace(s), ""
+	}
+	return strings.TrimSpace(s[:open]), strings.TrimSpace(s[open+1 : len(s)-1])
+}
+
+// authors are the names under which those may be known to the API server who have
+// made the changes: of the commits of now, and of those of earlier plans that were
+// never applied, whose changes are among these.
+func (p *pass) authors(revisions []v1alpha1.PlanRevision) []string {
+	var all []string
+	for _, r := range revisions {
+		local, _, _ := strings.Cut(r.AuthorEmail, "@")
+		for _, name := range []string{r.Author, r.AuthorEmail, local} {
+			if name = strings.ToLower(name); name != "" {
+				all = append(all, name)
+			}
+		}
+	}
+	for _, c := range p.e.Plans.Of(p.key) {
+		if c.Spec.Application.UID != p.app.UID || c.Spec.Scope != string(decide.Full) {
+			continue
+		}
+		if c.Status.Phase == v1alpha1.PlanApplied {
+			break
+		}
+		all = append(all, c.Spec.Authors...)
+	}
+	slices.Sort(all)
+	all = slices.Compact(all)
+	return all[:min(len(all), 1000)]
+}
+
+// clip bounds a text that others have written.
+func clip(s string, most int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "")
+}
+
+// planText shows line by line what the steps change.
+func (p *pass) planText(ctx context.Context, pr *proposal) (string, error) {
+	shown, problems, err := p.inFull(ctx, pr.steps)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for i, s := range shown {
+		if b.Len() > mostText {
+			fmt.Fprintf(&b, "… and %d more steps\n", len(shown)-i)
+			break
+		}
+		if s.Hook {
+			fmt.Fprintf(&b, "run %s (%s)\n", s.Address(), s.Phase)
+			continue
+		}
+		d, err := diff.Of(s.Change)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintln(&b, d.Title())
+		if why := problems[s.Address()]; why != "" {
+			fmt.Fprintf(&b, "  (the destination says: %s)\n", why)
+		}
+		b.WriteString(d.Diff)
+	}
+	text := b.String()
+	if p.st.desired != nil {
+		text = p.st.desired.bundle.Secrets.Mask(text)
+	}
+	return strings.ToValidUTF8(text, "\uFFFD"), nil
+}
+
+// inFull gives steps with all that they change, which the destination may have to
+// be asked for. What it says is for people to look at: what is done is what the
+// steps themselves say.
+func (p *pass) inFull(ctx context.Context, steps []plan.Step) ([]plan.Step, map[plan.Address]string, error) {
+	if p.st.comparison.Whole || !slices.ContainsFunc(steps, lacksContent) {
+		return steps, nil, nil
+	}
+	want := p.want
+	want.Full = true
+	c, err := p.st.driver.Compare(ctx, want)
+	if err != nil {
+		return nil, nil, fmt.Errorf("look at what would change: %w", err)
+	}
+	type place struct {
+		address plan.Address
+		phase   plan.Phase
+		action  plan.Action
+	}
+	full := map[place]plan.Step{}
+	for _, s := range c.Plan.Steps {
+		full[place{s.Address(), s.Phase, s.Change.Action()}] = s
+	}
+	out := slices.Clone(steps)
+	for i, s := range out {
+		if f, found := full[place{s.Address(), s.Phase, s.Change.Action()}]; found && lacksContent(s) {
+			out[i] = f
+		}
+	}
+	return out, problemsOf(c.Resources), nil
+}
+
+func problemsOf(resources []driver.Resource) map[plan.Address]string {
+	out := map[plan.Address]string{}
+	for i := range resources {
+		if r := &resources[i]; r.Problem != nil {
+			out[r.Ref.Address()] = r.Problem.Message
+		}
+	}
+	return out
+}
+
+// lacksContent tells whether a step does not show what it changes.
+func lacksContent(s plan.Step) bool {
+	switch c := s.Change.(type) {
+	case plan.Create:
+		return c.After.Object == nil && !s.Hook
+	case plan.Delete:
+		return c.Before.Object == nil
+	}
+	return false
+}
+
+// settlePlans tells of each plan what has become of it. It tells whether all is
+// written.
+func (p *pass) settlePlans(ctx context.Context) bool {
+	if p.e.Plans == nil {
+		return true
+	}
+	ok := true
+	for _, c := range p.e.Plans.Of(p.key) {
+		if c.Spec.Application.UID != p.app.UID || !c.Status.Phase.Open() {
+			continue
+		}
+		next, actor := p.becomeOf(c)
+		if sameStatus(c.Status, next) {
+			continue
+		}
+		if !p.append(ctx, p.planRecords(c, next, actor)...) {
+			return false
+		}
+		next.Conditions = waitingCondition(c.Status.Conditions, next, p.e.Clock.Now())
+		if err := p.e.Plans.WriteStatus(ctx, c, next); err != nil {
+			p.e.Log.Warn("plan's status not written", "application", p.key.String(), "plan", c.Name, "error", err)
+			p.e.queue.addAfter(p.key, time.Second)
+			ok = false
+			continue
+		}
+		p.tellPlan(c, next)
+	}
+	return ok
+}
+
+// becomeOf says what has become of a plan, and who has brought it about.
+func (p *pass) becomeOf(c *v1alpha1.Plan) (v1alpha1.PlanStatus, string) {
+	next := *c.Status.DeepCopy()
+	if run := p.st.running; run != nil && run.plan == c.Name {
+		next.Phase, next.Message = v1alpha1.PlanApplying, "operation "+run.id
+		return next, ""
+	}
+	if e := p.st.ended; e != nil && e.op.plan == c.Name {
+		return ended(next, e.ok, e.overtaken, e.message), ""
+	}
+	s := p.app.Status.OperationState
+	if s != nil && s.Phase.Completed() && infoValue(s.Operation.Info, infoPlan) == c.Name && c.Status.Phase != v1alpha1.PlanFailed {
+		return ended(next, s.Phase == v1alpha1.OperationSucceeded, strings.HasPrefix(s.Message, "stopped before "), s.Message), ""
+	}
+	if pr := p.proposal; pr != nil && pr.plan != nil && pr.plan.Name == c.Name {
+		return judged(next, p.heard(c), c)
+	}
+	if !p.compared || p.unavailable != "" || p.refused != "" || p.st.comparison.Busy || p.st.running != nil && !p.st.running.awaits {
+		return next, "" // it will be known later
+	}
+	if c.Spec.Scope == string(decide.Remove) != p.deleting() || !p.holds(c) {
+		return stale(next), ""
+	}
+	if v := p.heard(c); v.expired && c.Status.Phase != v1alpha1.PlanPending {
+		next.Phase, next.Message = v1alpha1.PlanExpired, "approved, and not begun before the approvals expired"
+		return next, ""
+	}
+	return judged(next, p.heard(c), c)
+}
+
+// holds tells whether what there is to do is still what people were asked about.
+func (p *pass) holds(c *v1alpha1.Plan) bool {
+	start := decide.Start{Scope: decide.Scope(c.Spec.Scope), Prune: c.Spec.Prune}
+	for _, start.Reported = range []bool{false, true} {
+		if p.propose(start, p.automatedDraft(start)).within(c, p.desiredHash()) {
+			return true
+		}
+	}
+	return false
+}
+
+func stale(s v1alpha1.PlanStatus) v1alpha1.PlanStatus {
+	s.Phase, s.Message = v1alpha1.PlanStale, "overtaken: what it would do is no longer what there is to do"
+	return s
+}
+
+func ended(s v1alpha1.PlanStatus, ok, overtaken bool, message string) v1alpha1.PlanStatus {
+	s.Phase, s.Message = v1alpha1.PlanFailed, message
+	switch {
+	case ok:
+		s.Phase = v1alpha1.PlanApplied
+	case overtaken:
+		s.Phase = v1alpha1.PlanStale
+	}
+	return s
+}
+
+// judged is the status of a plan by what people say of it.
+func judged(s v1alpha1.PlanStatus, v verdict, c *v1alpha1.Plan) (v1alpha1.PlanStatus, string) {
+	s.Approvals = v.said
+	s.Progress = fmt.Sprintf("%d/%d", v.have, c.Spec.Approval.Min)
+	actor := ""
+	if n := len(v.said); n > 0 {
+		actor = v.said[n-1].User
+	}
+	switch v.standing {
+	case decide.Rejected:
+		s.Phase, s.Message, actor = v1alpha1.PlanRejected, "rejected by "+v.by, v.by
+		if v.because != "" {
+			s.Message += ": " + v.because
+		}
+	case decide.Approved:
+		if c.Status.Phase != v1alpha1.PlanFailed && c.Status.Phase != v1alpha1.PlanApplying {
+			s.Phase, s.Message = v1alpha1.PlanApproved, ""
+		}
+	default:
+		s.Phase = v1alpha1.PlanPending
+		s.Message = decide.Approve(decide.Start{OnApproval: true}, decide.Approval{
+			Steps: 1, Plan: c.Name, Standing: v.standing, Have: v.have, Need: int(c.Spec.Approval.Min),
+		}).Reason()
+	}
+	return s, actor
+}
+
+func sameStatus(a, b v1alpha1.PlanStatus) bool {
+	return a.Phase == b.Phase && a.Message == b.Message && a.Progress == b.Progress &&
+		slices.EqualFunc(a.Approvals, b.Approvals, func(x, y v1alpha1.PlanApprovalRecord) bool { return x.Name == y.Name && x.User == y.User })
+}
+
+// planRecords are what the ledger keeps of a change of a plan's status.
+func (p *pass) planRecords(c *v1alpha1.Plan, next v1alpha1.PlanStatus, actor string) []Record {
+	kind := map[v1alpha1.PlanPhase]RecordKind{
+		v1alpha1.PlanApproved: RecordPlanApproved, v1alpha1.PlanRejected: RecordPlanRejected,
+		v1alpha1.PlanStale: RecordPlanStale, v1alpha1.PlanExpired: RecordPlanExpired,
+	}[next.Phase]
+	if kind == "" || c.Status.Phase == next.Phase {
+		return nil
+	}
+	r := Record{Kind: kind, Actor: actor, Digest: c.Spec.Digest, Plan: c.Name, Message: next.Message}
+	if kind == RecordPlanApproved {
+		var who []string
+		for _, a := range next.Approvals {
+			who = append(who, a.User)
+		}
+		r.Message = "approved by " + names(who)
+	}
+	return []Record{r}
+}
+
+func (p *pass) tellPlan(c *v1alpha1.Plan, next v1alpha1.PlanStatus) {
+	if c.Status.Phase == next.Phase {
+		return
+	}
+	switch next.Phase {
+	case v1alpha1.PlanApproved, v1alpha1.PlanExpired, v1alpha1.PlanStale:
+		p.event(false, "Plan"+string(next.Phase), strings.TrimSuffix("plan "+c.Name+": "+next.Message, ": "))
+	case v1alpha1.PlanRejected:
+		p.event(true, "PlanRejected", "plan "+c.Name+" was "+next.Message)
+	default:
+	}
+}
+
+// waitingCondition says whether a plan waits for people.
+func waitingCondition(before []metav1.Condition, s v1alpha1.PlanStatus, now time.Time) []metav1.Condition {
+	c := metav1.Condition{Type: "Waiting", Status: metav1.ConditionFalse, Reason: string(s.Phase), Message: s.Message}
+	if s.Phase == v1alpha1.PlanPending {
+		c.Status = metav1.ConditionTrue
+	}
+	c.LastTransitionTime = metav1.NewTime(now.Truncate(time.Second))
+	for _, b := range before {
+		if b.Type == c.Type && b.Status == c.Status {
+			c.LastTransitionTime = b.LastTransitionTime
+		}
+	}
+	return []metav1.Condition{c}
+}
+
+// approvalConditions say what people are asked.
+func (p *pass) approvalConditions(add func(v1alpha1.ApplicationConditionType, string)) {
+	if a, ok := p.decision.(decide.Await); ok {
+		kind := v1alpha1.ConditionWaitingForApproval
+		if a.Rejected {
+			kind = v1alpha1.ConditionPlanRejected
+		}
+		add(kind, a.For)
+	}
+	if p.unproposed != "" {
+		add(v1alpha1.ConditionComparisonError, p.unproposed)
+	}
+	if p.st.unrecorded != "" {
+		add(v1alpha1.ConditionLedgerUnavailable, p.st.unrecorded)
+	}
+}
+
+// proposed names the plan that people are asked about.
+func (p *pass) proposed(s *v1alpha1.ApplicationStatus) {
+	if pr := p.proposal; pr != nil && pr.plan != nil && s.Plan != nil {
+		s.Plan.Name = pr.plan.Name
+	}
+}
