@@ -60,6 +60,11 @@ type Facts struct {
 	HealedAt time.Time
 	// HealProblem is why the last of them failed, or empty.
 	HealProblem string
+
+	// Gates are what Gated looks at beside all of that, and Trial is the revision
+	// that has yet to become healthy, if it is watched.
+	Gates Gates
+	Trial *Trial
 }
 
 // Policy is when a sync starts without being asked for.
@@ -140,7 +145,7 @@ const (
 )
 
 // Decision is what to do next. The set is closed: Idle, Wait, BackOff, Start,
-// Continue, Supersede, Release.
+// Continue, Supersede, Release; and of Gated alone Hold, Refuse, RollBack.
 type Decision interface {
 	// Reason in a user's words.
 	Reason() string

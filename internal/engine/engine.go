@@ -22,7 +22,7 @@ type Observer interface {
 	Forgot(key Key)
 }
 
-// Options of an Engine. All but Secrets, Intents, Values, Clock, Workers, Log and Observer are
+// Options of an Engine. All but Secrets, Intents, Values, Gates, Pins, Clock, Workers, Log and Observer are
 // needed.
 type Options struct {
 	Applications Applications
@@ -33,7 +33,11 @@ type Options struct {
 	Events       Events
 	Intents      Intents
 	// Values may be nil: then nothing is read from Secrets and ConfigMaps.
-	Values   Values
+	Values Values
+	// Gates may be nil: then nothing is ever held back. Pins may be nil: then
+	// nothing is rolled back by itself.
+	Gates    Gates
+	Pins     Pins
 	Sources  Sources
 	Renderer render.Renderer
 	// Drivers by the name that bundles call them by.

@@ -180,6 +180,7 @@ func (p *pass) status() v1alpha1.ApplicationStatus {
 		s.Health = v1alpha1.HealthStatus{Status: h, LastTransitionTime: &now}
 	}
 	p.operationStatus(&s)
+	p.recordHealth(&s, now)
 	fit(&s, p.app.Status.Conditions, now)
 	return s
 }
@@ -303,6 +304,8 @@ func (p *pass) conditions(before []v1alpha1.ApplicationCondition, now metav1.Tim
 	if len(fields) > 0 {
 		add(v1alpha1.ConditionUnimplementedField, "Plumb does not implement yet, and does not honour: "+strings.Join(fields, ", "))
 	}
+	p.gateConditions(add)
+	p.pinConditions(add)
 	p.decisionConditions(add)
 	if _, told := p.decision.(decide.Wait); p.pendingInput != "" && !told {
 		add(v1alpha1.ConditionWaitingForDependency, "waiting for "+p.pendingInput)
