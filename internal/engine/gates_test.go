@@ -194,7 +194,9 @@ func TestRollbackOnFailure(t *testing.T) {
 		return health.Health{Status: health.Healthy}
 	}
 	s := newStory(t, memory.Born(broken))
-	web := func(v string) map[string]string { return map[string]string{"web/a.yaml": object("Deployment", "web", v)} }
+	web := func(v string) map[string]string {
+		return map[string]string{"web/a.yaml": object("Deployment", "web", v)}
+	}
 	s.git.commit(web("1"))
 	s.app("web", rollsBack("5m"))
 	s.tell("an Application appears")
