@@ -73,6 +73,8 @@ var layers = []struct {
 	{"internal/decide", core, "the pure core, in this order"},
 	{"internal/diff", core, "shows changes to whoever asks"},
 	{"internal/artifact", nil, "keeps texts by their digest, and does not know whose"},
+	{"internal/window", []string{"api/v1alpha1"}, "when windows are open is a function of windows and a time"},
+	{"internal/signature", []string{"internal/source"}, "whether a signature is good is a function of bytes and keys"},
 	{"internal/source", core, "a contract imports the core alone: whoever implements it needs nothing else"},
 	{"internal/hclfile", nil, "reads files without knowing what they mean"},
 	{"internal/render", append([]string{"api/v1alpha1", "internal/source", hclfile}, core...), "a contract: rendering is a function of trees and the API's options"},
@@ -98,9 +100,9 @@ var layers = []struct {
 	{"internal/driver/tofu", append([]string{"internal/driver/tofu/run", "internal/driver/tofu/guard", "internal/driver/tofu/planjson", "internal/driver/tofu/probe/...", hclfile}, contracts...), "a driver never knows another, nor the engine"},
 	{"internal/driver/...", contracts, "a driver never knows another, nor the engine"},
 
-	{"internal/engine/...", append([]string{"internal/engine", "internal/decide", "internal/diff"}, contracts...), "the engine knows contracts, and no implementation"},
+	{"internal/engine/...", append([]string{"internal/engine", "internal/decide", "internal/diff", "internal/window", "internal/signature"}, contracts...), "the engine knows contracts, and no implementation"},
 	{"internal/mirror", nil, "copies objects without knowing what they mean"},
-	{"internal/controller", append([]string{"internal/engine", "internal/mirror"}, contracts...), "stands between the Kubernetes API and the engine's ports"},
+	{"internal/controller", append([]string{"internal/engine", "internal/mirror", "internal/window", "internal/signature"}, contracts...), "stands between the Kubernetes API and the engine's ports"},
 	{"internal/fleet", append([]string{"internal/engine", "internal/mirror"}, contracts...), "knows how clusters are reached; the driver asks it by an interface of its own"},
 	{"internal/localkube/components", nil, "only starts Kubernetes' own programs"},
 	{"internal/localkube", nil, "starts a control plane without knowing what it is for"},
@@ -114,7 +116,7 @@ var layers = []struct {
 	}, contracts...), "the composition root knows every part, but neither the command line nor the local control plane"},
 	{"internal/cli", append([]string{
 		"internal/source/...", "internal/render/...", "internal/driver/kube/assess", "internal/engine",
-		"internal/localkube", "internal/demo", "internal/server", "internal/controller", "internal/diff", "internal/artifact",
+		"internal/localkube", "internal/demo", "internal/server", "internal/controller", "internal/diff", "internal/artifact", "internal/window",
 	}, contracts...), "a client: it starts the composition root, and uses renderers and health checks offline; it never drives a destination itself"},
 	{"cmd/plumb", []string{"internal/cli", "internal/localkube/components"}, "the one program that holds everything"},
 	{"bench/tofu", append([]string{"internal/driver/tofu", "internal/driver/tofu/probe/..."}, contracts...), "it measures the probe and the driver themselves, beside bare tools"},
@@ -198,7 +200,10 @@ var fences = []struct {
 			"github.com/getsops/sops/v3/...", "github.com/helmfile/vals/...", "filippo.io/age/...", "github.com/ProtonMail/go-crypto/...",
 			"github.com/aws/...", "github.com/Azure/...", "cloud.google.com/...", "golang.org/x/oauth2/...", "github.com/hashicorp/vault/...",
 		},
-		[]string{"internal/render/secrets"},
+		[]string{
+			"internal/render/secrets",
+			"internal/signature", // public keys only
+		},
 		"keys and credentials of projects are used in one place, where nothing is taken from the environment",
 	},
 	{

@@ -8,6 +8,7 @@ import (
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/engine"
 	"github.com/plumb-dev/plumb/internal/plan"
+	"github.com/plumb-dev/plumb/internal/window"
 )
 
 // serviceAccountForbidden are the characters that the name of an identity must
@@ -25,6 +26,7 @@ type rules struct {
 	destinations     []destination
 	sourceNamespaces []func(string) bool
 	identities       []identity
+	windows          window.Set
 }
 
 type destination struct{ server, name, namespace pattern }
@@ -72,6 +74,10 @@ func compileProject(where string, project *v1alpha1.AppProject) (*rules, error) 
 			return nil, fail("destinationServiceAccounts", i, err)
 		}
 		r.identities = append(r.identities, identity{server, namespace, sa.DefaultServiceAccount})
+	}
+	var err error
+	if r.windows, err = window.Compile(project.Spec.SyncWindows); err != nil {
+		return nil, fmt.Errorf("%s cannot be understood: %w; correct it", where, err)
 	}
 	return r, nil
 }

@@ -176,6 +176,7 @@ func (c *Controller) projectChanged(g *group, old, now *v1alpha1.AppProject) {
 	if old != nil && now != nil && old.UID == now.UID && old.Generation == now.Generation && g.subresource {
 		return // only its status or labels
 	}
+	c.projectNews(g, now)
 	c.EnqueueWhere(func(key engine.Key, app *v1alpha1.Application) bool {
 		return key.Group == g.gv.Group && app.Spec.GetProject() == project.Name &&
 			(project.Namespace == g.projectNamespace || project.Namespace == key.Namespace)

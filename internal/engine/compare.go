@@ -130,6 +130,9 @@ func (p *pass) wish(ctx context.Context, caps driver.Capabilities) {
 	} else if req := p.app.Operation; req != nil && req.Sync != nil && p.st.running == nil {
 		r.revisions = requestedRevisions(req.Sync)
 	}
+	if !p.pinTo(ctx, &r) {
+		return
+	}
 	want, err := p.wanted(ctx, r)
 	if err == nil {
 		p.st.desired = want

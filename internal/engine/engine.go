@@ -22,7 +22,8 @@ type Observer interface {
 	Forgot(key Key)
 }
 
-// Options of an Engine. All but Secrets, Intents, Plans, Ledger, Values, Clock, Workers, Log and Observer are
+// Options of an Engine. All but Secrets, Intents, Plans, Ledger, Values, Gates, Pins,
+// Clock, Workers, Log and Observer are
 // needed.
 type Options struct {
 	Applications Applications
@@ -37,7 +38,11 @@ type Options struct {
 	Plans  Plans
 	Ledger Ledger
 	// Values may be nil: then nothing is read from Secrets and ConfigMaps.
-	Values   Values
+	Values Values
+	// Gates may be nil: then nothing is ever held back. Pins may be nil: then
+	// nothing is rolled back by itself.
+	Gates    Gates
+	Pins     Pins
 	Sources  Sources
 	Renderer render.Renderer
 	// Drivers by the name that bundles call them by.

@@ -78,6 +78,9 @@ func (e *Engine) previewBundle(ctx context.Context, app *v1alpha1.Application, k
 	if err != nil {
 		return nil, err
 	}
+	if pin, ok := v1alpha1.PinOf(app.Annotations); ok && len(o.Revisions) == 0 && o.Local == nil && pin.Fits(len(app.Spec.GetSources())) == nil {
+		o.Revisions = pin.Revisions
+	}
 	inputs, err := e.previewInputs(app, key)
 	if err != nil {
 		return nil, err

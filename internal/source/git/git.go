@@ -246,7 +246,10 @@ func (s *Source) Describe(ctx context.Context, spec source.Spec, at source.Resol
 	if err != nil {
 		return source.Commit{}, explain(spec.Repo, cred, err)
 	}
-	out := source.Commit{Revision: at.Revision, Author: c.author, Message: c.message, Tags: t.repo.view(cred).tagsAt(at.Revision)}
+	out := source.Commit{
+		Revision: at.Revision, Author: c.author, Committer: c.committer, Message: c.message,
+		Tags: t.repo.view(cred).tagsAt(at.Revision),
+	}
 	if !c.date.IsZero() {
 		out.Date = c.date.Format(time.RFC3339)
 	}
