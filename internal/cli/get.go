@@ -142,10 +142,17 @@ func (v *getView) row(a application) []cell {
 	if a.DeletionTimestamp != nil {
 		health = "Deleting"
 	}
+	syncCell, revision := cell{sync, p.status}, shortRevisions(a.Status.Sync.Revision, a.Status.Sync.Revisions)
+	if held := heldWord(a); held != "" {
+		syncCell = cell{sync + " (" + held + ")", p.yellow}
+	}
+	if _, pinned := v1alpha1.PinOf(a.Annotations); pinned {
+		revision += " (pinned)"
+	}
 	row := []cell{
 		plain(a.key.Name), plain(a.key.Namespace), plain(a.project()),
-		{sync, p.status}, {health, p.status},
-		plain(orNone(shortRevisions(a.Status.Sync.Revision, a.Status.Sync.Revisions))),
+		syncCell, {health, p.status},
+		plain(orNone(revision)),
 		plain(age(a.CreationTimestamp, v.now())),
 	}
 	if v.output.format != "wide" {
@@ -157,6 +164,19 @@ func (v *getView) row(a application) []cell {
 	}
 	return append(row, plain(a.key.Group), cell{operation, p.status}, plain(orNone(conditionWords(a))),
 		plain(destinationText(a)), plain(orNone(sourcesText(a.sources()))))
+}
+
+// heldWord says in a word what holds changes of an Application back.
+func heldWord(a application) string {
+	for _, condition := range a.Status.Conditions {
+		switch condition.Type {
+		case v1alpha1.ConditionFrozen:
+			return "frozen"
+		case v1alpha1.ConditionSyncWindow:
+			return "window closed"
+		}
+	}
+	return ""
 }
 
 func conditionWords(a application) string {

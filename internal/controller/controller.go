@@ -201,6 +201,7 @@ func (c *Controller) addSecrets(o Options, namespaces []string) error {
 		}))
 	}
 	c.addGates(client)
+	c.addKeys(client, namespaces)
 	return nil
 }
 

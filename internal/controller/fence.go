@@ -27,6 +27,8 @@ type rules struct {
 	sourceNamespaces []func(string) bool
 	identities       []identity
 	windows          window.Set
+	integrity        []integrity
+	signatureKeys    *integrity
 }
 
 type destination struct{ server, name, namespace pattern }
@@ -77,6 +79,9 @@ func compileProject(where string, project *v1alpha1.AppProject) (*rules, error) 
 	}
 	var err error
 	if r.windows, err = window.Compile(project.Spec.SyncWindows); err != nil {
+		return nil, fmt.Errorf("%s cannot be understood: %w; correct it", where, err)
+	}
+	if r.integrity, r.signatureKeys, err = compileIntegrity(&project.Spec); err != nil {
 		return nil, fmt.Errorf("%s cannot be understood: %w; correct it", where, err)
 	}
 	return r, nil

@@ -17,6 +17,7 @@ import (
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/engine"
 	"github.com/plumb-dev/plumb/internal/mirror"
+	"github.com/plumb-dev/plumb/internal/signature"
 	"github.com/plumb-dev/plumb/internal/window"
 )
 
@@ -33,6 +34,9 @@ type gates struct {
 	mu sync.RWMutex
 	// frozen is the freeze of everything, or nil.
 	frozen *v1alpha1.Freeze
+	// keyring holds the public keys that keyData, by ConfigMap, has.
+	keyring *signature.Keyring
+	keyData map[string]map[string]string
 	// untold are the projects whose status has to be looked at; news wakes who does.
 	untold map[projectName]bool
 	news   chan struct{}
@@ -41,7 +45,8 @@ type gates struct {
 type projectName struct{ group, namespace, name string }
 
 func newGates(guarded bool) *gates {
-	return &gates{guarded: guarded, untold: map[projectName]bool{}, news: make(chan struct{}, 1)}
+	none, _ := signature.NewKeyring(nil, "", "")
+	return &gates{guarded: guarded, keyring: none, keyData: map[string]map[string]string{}, untold: map[projectName]bool{}, news: make(chan struct{}, 1)}
 }
 
 // addGates mirrors the ConfigMap that freezes everything.

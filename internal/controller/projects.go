@@ -134,6 +134,9 @@ func (r *rules) acceptsFrom(project *v1alpha1.AppProject, namespace string) bool
 	return false
 }
 
+// DefaultProject is the project "default" as it is while nobody has made one.
+func DefaultProject() *v1alpha1.AppProject { return newPermissive() }
+
 // newPermissive makes the project "default" as long as nobody else has made one:
 // as in a fresh Argo CD, it allows everything.
 func newPermissive() *v1alpha1.AppProject {

@@ -30,7 +30,9 @@ type pass struct {
 	// at, whether it was the sources that failed, and whether live state is known.
 	refused, unavailable string
 	sourceFailed         bool
-	compared             bool
+	// distrusted is set where it is signatures that nothing may be done for.
+	distrusted bool
+	compared   bool
 	// pendingInput is why an input is not known yet, and rerouted is set where
 	// another worker is to go on.
 	pendingInput string

@@ -289,7 +289,9 @@ func (p *pass) conditions(before []v1alpha1.ApplicationCondition, now metav1.Tim
 		}
 		out = append(out, c)
 	}
-	if p.refused != "" {
+	if p.refused != "" && p.distrusted {
+		add(v1alpha1.ConditionComparisonError, p.refused)
+	} else if p.refused != "" {
 		add(v1alpha1.ConditionInvalidSpecError, p.refused)
 	}
 	if p.unavailable != "" {

@@ -81,8 +81,11 @@ type Object struct {
 
 // Signed is a Source whose revisions can carry signatures. It verifies none.
 type Signed interface {
-	// Signatures gives the objects that vouch for a revision: the annotated tag
-	// that it came from, or else its commit. With since, which are commits, it
-	// gives every commit of the revision that is not one of theirs, too.
-	Signatures(ctx context.Context, spec Spec, at Resolved, cred Credentials, since []string) ([]Object, error)
+	// Signatures visits the objects that can vouch for a revision until visit has
+	// seen enough: the annotated tag that it came from; or else its commit, and then
+	// the annotated tags on it.
+	Signatures(ctx context.Context, spec Spec, at Resolved, cred Credentials, visit func(Object) (enough bool)) error
+	// History visits a revision's commit and those before it, as far as visit asks
+	// to go deeper.
+	History(ctx context.Context, spec Spec, at Resolved, cred Credentials, visit func(Object) (deeper bool)) error
 }
