@@ -144,7 +144,7 @@ func (v *getView) row(a application) []cell {
 	}
 	row := []cell{
 		plain(a.key.Name), plain(a.key.Namespace), plain(a.project()),
-		{sync, p.status}, {health, p.status},
+		{sync + waitsMark(a), func(text string) string { return strings.Replace(text, sync, p.status(sync), 1) }}, {health, p.status},
 		plain(orNone(shortRevisions(a.Status.Sync.Revision, a.Status.Sync.Revisions))),
 		plain(age(a.CreationTimestamp, v.now())),
 	}
@@ -157,6 +157,14 @@ func (v *getView) row(a application) []cell {
 	}
 	return append(row, plain(a.key.Group), cell{operation, p.status}, plain(orNone(conditionWords(a))),
 		plain(destinationText(a)), plain(orNone(sourcesText(a.sources()))))
+}
+
+// waitsMark names the plan that waits for approval.
+func waitsMark(a application) string {
+	if a.Status.Plan == nil || a.Status.Plan.Name == "" {
+		return ""
+	}
+	return " (plan " + a.Status.Plan.Name + " waits)"
 }
 
 func conditionWords(a application) string {
