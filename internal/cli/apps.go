@@ -240,6 +240,11 @@ func (k *connection) matching(ctx context.Context, want engine.Key) ([]applicati
 	}), nil
 }
 
+// missingError says that there is no Application of a name.
+type missingError struct{ message string }
+
+func (e missingError) Error() string { return e.message }
+
 // notFound says that there is no such Application, and which one is likely meant.
 func (k *connection) notFound(ctx context.Context, want engine.Key) error {
 	where := ""
@@ -249,7 +254,7 @@ func (k *connection) notFound(ctx context.Context, want engine.Key) error {
 	message := fmt.Sprintf("there is no Application %q%s", want.Name, where)
 	all, err := k.list(ctx, "", metav1.ListOptions{})
 	if err != nil {
-		return errors.New(message)
+		return missingError{message}
 	}
 	names := make([]string, len(all))
 	for i, a := range all {
@@ -257,9 +262,9 @@ func (k *connection) notFound(ctx context.Context, want engine.Key) error {
 	}
 	likely := similar(want.Name, names)
 	if i := slices.Index(names, likely); likely != "" && i >= 0 {
-		return fmt.Errorf("%s, did you mean %q in namespace %q?", message, likely, all[i].key.Namespace)
+		return missingError{fmt.Sprintf("%s, did you mean %q in namespace %q?", message, likely, all[i].key.Namespace)}
 	}
-	return fmt.Errorf("%s: `plumb get` lists them", message)
+	return missingError{message + ": `plumb get` lists them"}
 }
 
 // findAll gives the Applications that are meant by names, or by a selector.

@@ -64,6 +64,8 @@ type scenario struct {
 	k      *connection
 	client kubernetes.Interface
 	number int
+	// paymentsNow is the plan of payments that waits for approval.
+	paymentsNow proposed
 }
 
 // scenarioStep is one step of it.
@@ -101,12 +103,14 @@ func (d *scenario) run(ctx context.Context) (err error) {
 	}()
 	steps := []scenarioStep{
 		{"Start a control plane and the engine, with the demo's repositories and Applications", d.start},
+		{"The first plan of payments waits for approval, and Ann approves it with kubectl", d.paymentsFirst},
 		{"All Applications become Synced and Healthy", d.allWell},
 		{"Commit a change: the Deployment web gets another number of replicas", d.commit},
 		{"Delete the Deployment web behind Plumb's back", d.deleted},
 		{"Scale the Deployment web behind Plumb's back", d.scaled},
 		{"Remove a file from Git: the ConfigMap web-banner is pruned", d.pruned},
 	}
+	steps = append(steps, d.approvalSteps()...)
 	steps = append(steps, d.infrastructureSteps()...)
 	steps = append(steps, scenarioStep{"All Applications are Synced and Healthy at the end", d.allWell},
 		scenarioStep{"Stop everything and leave no process", d.stopped})

@@ -170,6 +170,9 @@ func (d describer) state(a application) {
 	if p := a.Status.Plan; p != nil && p.Create+p.Update+p.Replace+p.Delete > 0 {
 		d.field("To change", planSummaryText(*p)+fmt.Sprintf(" (plumb diff %s)", a.key.Name))
 	}
+	if p := a.Status.Plan; p != nil && p.Name != "" {
+		d.field("Waits", fmt.Sprintf("plan %s needs approval (plumb diff %s; plumb approve %s)", printable(p.Name), printable(p.Name), printable(p.Name)))
+	}
 	if a.Status.ReconciledAt != nil {
 		d.field("Compared", age(*a.Status.ReconciledAt, d.now)+" ago")
 	}
@@ -315,6 +318,9 @@ func dependencyText(r v1alpha1.ApplicationRef) string {
 func policyText(a application) string {
 	p := a.Spec.SyncPolicy
 	if p == nil || p.Automated == nil || p.Automated.Enabled != nil && !*p.Automated.Enabled {
+		if p != nil && p.Approval.GetWhen() == v1alpha1.ApproveAlways {
+			return "synced when a plan is approved (plumb plans " + a.key.Name + ")"
+		}
 		return "manual: synced when asked (plumb sync " + a.key.Name + ")"
 	}
 	text := "automated"
@@ -323,6 +329,15 @@ func policyText(a application) string {
 	}
 	if isTrue(p.Automated.SelfHeal) {
 		text += ", heals itself"
+	}
+	switch p.Approval.GetWhen() {
+	case v1alpha1.ApproveAlways:
+		text += ", when approved"
+	case v1alpha1.ApproveDestructive:
+		text += ", deletes and replaces when approved"
+	case v1alpha1.ApproveDrift:
+		text += " when approved"
+	default:
 	}
 	return text
 }

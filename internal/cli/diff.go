@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -16,6 +17,7 @@ func (c commandline) newDiffCommand() *cobra.Command {
 	var s selection
 	var f previewFlags
 	var o output
+	var address string
 	cmd := &cobra.Command{
 		Use:   "diff NAME",
 		Short: "Show what differs between Git and what runs",
@@ -26,17 +28,30 @@ changes. Values of Secrets are masked.
 It is computed here, with your own rights on the repository and the destination,
 and changes nothing.
 
+NAME may also be that of a plan which waits for approval (plan/NAME where there is an
+Application of that name): then what is shown is what people are asked to approve.
+
 Exits with 0 when there is no difference, with 1 when there is one, and with 2
 when that could not be found out.`,
 		Example: `  plumb diff web
   plumb diff web --revision feature/blue
-  plumb diff web --local ./apps/web`,
+  plumb diff web --local ./apps/web
+  plumb diff web-1a2b3c4`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			return failWith(2, oneName(cmd, args))
 		},
 		ValidArgsFunction: c.completeName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			a, p, err := c.preview(cmd.Context(), args[0], s, f)
+			if missing := (missingError{}); errors.As(err, &missing) {
+				found, problem := c.connection.findPlan(cmd.Context(), args[0], s)
+				if problem == nil {
+					return c.diffPlan(cmd.Context(), found, &o, address)
+				}
+				if planName(args[0]) != args[0] {
+					err = problem
+				}
+			}
 			if err != nil {
 				return failWith(2, err)
 			}
@@ -54,6 +69,7 @@ when that could not be found out.`,
 	s.bind(cmd.Flags())
 	f.bind(cmd)
 	o.bind(cmd, "json", "yaml")
+	cmd.Flags().StringVar(&address, "server", "", "`URL` of plumb server, which keeps what plans change where it is large (default: that of plumb up)")
 	return cmd
 }
 

@@ -142,7 +142,8 @@ func (v *getView) row(a application) []cell {
 	if a.DeletionTimestamp != nil {
 		health = "Deleting"
 	}
-	syncCell, revision := cell{sync, p.status}, shortRevisions(a.Status.Sync.Revision, a.Status.Sync.Revisions)
+	syncCell := cell{sync + waitsMark(a), func(text string) string { return strings.Replace(text, sync, p.status(sync), 1) }}
+	revision := shortRevisions(a.Status.Sync.Revision, a.Status.Sync.Revisions)
 	if held := heldWord(a); held != "" {
 		syncCell = cell{sync + " (" + held + ")", p.yellow}
 	}
@@ -177,6 +178,14 @@ func heldWord(a application) string {
 		}
 	}
 	return ""
+}
+
+// waitsMark names the plan that waits for approval.
+func waitsMark(a application) string {
+	if a.Status.Plan == nil || a.Status.Plan.Name == "" {
+		return ""
+	}
+	return " (plan " + a.Status.Plan.Name + " waits)"
 }
 
 func conditionWords(a application) string {

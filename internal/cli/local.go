@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -191,6 +192,17 @@ func addDemo(ctx context.Context, config *rest.Config, content demo.Demo) error 
 	k := &connection{}
 	if err := k.use(config); err != nil {
 		return err
+	}
+	bindings, err := content.Access()
+	if err != nil {
+		return err
+	}
+	for _, b := range bindings {
+		_, err := k.dynamic.Resource(rbacv1.SchemeGroupVersion.WithResource("rolebindings")).Namespace(b.GetNamespace()).
+			Create(ctx, b, metav1.CreateOptions{FieldManager: "plumb-cli"})
+		if err != nil && !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("say who may approve what in the demo: %w", err)
+		}
 	}
 	for _, a := range applications {
 		client := k.resource(a.GroupVersionKind().Group).Namespace(a.GetNamespace())

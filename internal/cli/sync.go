@@ -48,7 +48,8 @@ func (c commandline) newSyncCommand() *cobra.Command {
 		Aliases: []string{"reconcile", "deploy"},
 		Short:   "Make what runs match Git, now",
 		Long: `Asks for a sync and shows how each resource fares until all are healthy. Exits
-with 1 when the sync fails or the Application does not become healthy.
+with 1 when the sync fails or the Application does not become healthy, and with 3
+when its plan still waits for approval when the time is over.
 
 A sync is asked for through the Application's "operation" field, as by Argo CD's
 core mode: who may update Applications may sync them.`,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
@@ -76,6 +77,8 @@ func (p *syncProgress) outcome(err, cause error) error {
 		return err
 	case !p.begun:
 		return fmt.Errorf("the sync of %s was not begun in time: does the engine run? (`plumb up` runs it, on another cluster `plumb server` does)", p.key)
+	case !p.ended && strings.HasPrefix(p.message, "waiting for approval"):
+		return exitError{code: 3, err: fmt.Errorf("the sync of %s is not approved in time: %s (it goes on waiting)", p.key, printable(p.message))}
 	case !p.ended:
 		return fmt.Errorf("the sync of %s is not done in time: %s (it goes on; `plumb describe %s`)", p.key, cmp.Or(printable(p.message), "no message"), qualifiedArgument(p.key))
 	}

@@ -41,11 +41,11 @@ func (p palette) dim(s string) string    { return p.paint("2", s) }
 // status colours one of the words for sync, health and operations.
 func (p palette) status(word string) string {
 	switch word {
-	case "Synced", "Healthy", "Succeeded", "Pruned":
+	case "Synced", "Healthy", "Succeeded", "Pruned", "Approved", "Applied":
 		return p.green(word)
-	case "OutOfSync", "Progressing", "Running", "Suspended", "Terminating", "PruneSkipped":
+	case "OutOfSync", "Progressing", "Running", "Suspended", "Terminating", "PruneSkipped", "Pending", "Applying", "Expired":
 		return p.yellow(word)
-	case "Degraded", "Missing", "Failed", "Error", "SyncFailed":
+	case "Degraded", "Missing", "Failed", "Error", "SyncFailed", "Rejected":
 		return p.red(word)
 	}
 	return p.dim(word)

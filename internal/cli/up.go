@@ -146,6 +146,7 @@ func (c commandline) welcome(s *local, o upOptions, took time.Duration) {
 		fmt.Fprintf(out, "  kubectl -n shop delete deployment web      # comes back\n")
 		fmt.Fprintf(out, "  kubectl -n shop scale deployment web --replicas 7   # goes back\n")
 		fmt.Fprintf(out, "  cd %s && sed -i 's/replicas: .*/replicas: 3/' apps/plain/deployment.yaml && git commit -am 'web: three replicas'\n", quote(content.Repository("shop")))
+		fmt.Fprintf(out, "  plumb plans      # payments waits for approval: plumb diff payments, then plumb approve payments\n")
 		if content.Infrastructure {
 			fmt.Fprintf(out, "  rm %s   # comes back\n", quote(filepath.Join(content.Files(), "welcome.txt")))
 			fmt.Fprintf(out, "  cd %s && sed -i 's/default     = .*/default     = 3/' variables.tf && git commit -am 'a longer name'; kubectl -n storefront get configmap -w -o yaml\n", quote(content.Repository("infra")))

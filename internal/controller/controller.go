@@ -66,7 +66,9 @@ type Options struct {
 	// Lenient goes on without credentials where the API server refuses to show
 	// Secrets and settings: for looking with a user's own rights.
 	Lenient bool
-	Log     *slog.Logger
+	// Artifacts keeps what is too large for a Plan. May be nil.
+	Artifacts Artifacts
+	Log       *slog.Logger
 }
 
 // Controller mirrors the control plane's objects and writes their status.
@@ -85,6 +87,8 @@ type Controller struct {
 	// warnings are sent at once; the routine news when there is time.
 	warnings, routine *recorder
 	compiled          *compiledProjects
+	// plans is nil in a lenient controller, which only looks.
+	plans *Plans
 
 	// live is set once all mirrors are filled; what changes before then is no
 	// news to the engine.
@@ -137,6 +141,11 @@ func New(o Options) (*Controller, error) {
 	}
 	if err := c.addSecrets(o, namespaces); err != nil {
 		return nil, err
+	}
+	if !o.Lenient {
+		if err := c.addPlans(o); err != nil {
+			return nil, err
+		}
 	}
 	var err error
 	if c.warnings, err = newRecorder(o.Config, 0, 0); err != nil {
@@ -214,6 +223,11 @@ func (c *Controller) Start(ctx context.Context, sink Sink) error {
 		go g.apps.Run(ctx)
 		go g.projects.Run(ctx)
 		required = append(required, g.apps.Await, g.projects.Await)
+	}
+	if p := c.plans; p != nil {
+		go p.plans.Run(ctx)
+		go p.approvals.Run(ctx)
+		required = append(required, p.plans.Await, p.approvals.Await)
 	}
 	for _, s := range c.secrets {
 		go s.Run(ctx)

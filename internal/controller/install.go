@@ -42,7 +42,8 @@ var definitions = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Ver
 // establishedTimeout is how long new definitions may take until they are served.
 const establishedTimeout = time.Minute
 
-// Install brings the definitions of Applications and AppProjects and the
+// Install brings the definitions of Applications, AppProjects, Plans and Approvals,
+// the policies that guard them, the roles that people are given and the
 // control-plane namespaces to the API server, or up to date. Definitions of
 // argoproj.io that are not Plumb's stay as they are, and are used only if
 // argoObjects is set.
@@ -62,6 +63,9 @@ func Install(ctx context.Context, config *rest.Config, argoObjects bool, log *sl
 	} else if !installed.Argo {
 		log.Info("argoproj.io Applications belong to another program and are left alone; --argocd-objects takes them over")
 	}
+	if err := installAccess(ctx, client, policiesFile); err != nil {
+		return Installed{}, err
+	}
 	for _, group := range groups {
 		for _, definition := range v1alpha1.CRDs(group) {
 			name, err := applyDefinition(ctx, client, definition)
@@ -77,7 +81,13 @@ func Install(ctx context.Context, config *rest.Config, argoObjects bool, log *sl
 	if installed.Guarded, err = guard(ctx, client, log); err != nil {
 		return Installed{}, err
 	}
-	return installed, awaitEstablished(ctx, client, names)
+	if err := awaitEstablished(ctx, client, names); err != nil {
+		return Installed{}, err
+	}
+	if err := installAccess(ctx, client, policiesOfPlansFile); err != nil {
+		return Installed{}, err
+	}
+	return installed, installRoles(ctx, client, log)
 }
 
 // Served finds out which API groups serve Applications, without changing

@@ -28,6 +28,9 @@ var content embed.FS
 //go:embed applications/*.yaml infrastructure/*.yaml
 var applications embed.FS
 
+//go:embed access/*.yaml
+var access embed.FS
+
 // Demo says what of the demo there is to be.
 type Demo struct {
 	// Dir is the directory that holds all of it.
@@ -104,10 +107,19 @@ func prepare(ctx context.Context, dir, name string) error {
 
 // Commit commits all that was changed in a repository of the demo.
 func Commit(ctx context.Context, repository, message string) error {
+	return commit(ctx, repository, message)
+}
+
+// CommitAs commits as an author, "Name <mail>".
+func CommitAs(ctx context.Context, repository, author, message string) error {
+	return commit(ctx, repository, message, "--author", author)
+}
+
+func commit(ctx context.Context, repository, message string, options ...string) error {
 	if _, err := Git(ctx, repository, "add", "--all"); err != nil {
 		return err
 	}
-	_, err := Git(ctx, repository, "commit", "--quiet", "--no-verify", "--message", message)
+	_, err := Git(ctx, repository, append([]string{"commit", "--quiet", "--no-verify", "--message", message}, options...)...)
 	return err
 }
 
@@ -120,6 +132,23 @@ func Git(ctx context.Context, repository string, args ...string) (string, error)
 		return "", fmt.Errorf("git %s: %w: %s", args[0], err, strings.TrimSpace(problem.String()))
 	}
 	return strings.TrimSpace(out.String()), nil
+}
+
+// Access gives who may approve what in the demo.
+func (d Demo) Access() ([]*unstructured.Unstructured, error) {
+	text, err := access.ReadFile("access/payments.yaml")
+	if err != nil {
+		return nil, err
+	}
+	var objects []*unstructured.Unstructured
+	for _, part := range strings.Split(string(text), "\n---\n") {
+		object := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal([]byte(part), &object.Object); err != nil {
+			return nil, fmt.Errorf("read who may approve what: %w", err)
+		}
+		objects = append(objects, object)
+	}
+	return objects, nil
 }
 
 // Applications gives the demo's Applications, in the order of their files.

@@ -45,15 +45,15 @@ const maxVerified = 50_000
 // verified remembers what was verified, by rule, repository and object.
 type verified struct {
 	mu   sync.Mutex
-	good map[string]verdict
+	good map[string]vouched
 }
 
-type verdict struct {
+type vouched struct {
 	signature source.Signature
 	until     time.Time
 }
 
-func newVerified() *verified { return &verified{good: map[string]verdict{}} }
+func newVerified() *verified { return &verified{good: map[string]vouched{}} }
 
 func (v *verified) get(id string, now time.Time) (source.Signature, bool) {
 	v.mu.Lock()
@@ -68,7 +68,7 @@ func (v *verified) put(id string, s source.Signature, until time.Time) {
 	if len(v.good) >= maxVerified {
 		clear(v.good)
 	}
-	v.good[id] = verdict{s, until}
+	v.good[id] = vouched{s, until}
 }
 
 // verify makes sure that a source is signed as the Application's project wants it

@@ -62,6 +62,7 @@ func (s *Server) lead(ctx context.Context) error {
 		return err
 	}
 	p.engine.Intents = journal
+	p.engine.Plans = p.controller.Plans()
 	if err := p.fleet.Start(ctx); err != nil {
 		return err
 	}
@@ -122,7 +123,7 @@ func (s *Server) connect(installed controller.Installed, mark mark) (*parts, err
 		return nil, err
 	}
 	p.controller, err = controller.New(controller.Options{
-		Config: s.counted(), Installed: installed, Clusters: p.fleet, Lenient: s.lenient, Log: s.Log,
+		Config: s.counted(), Installed: installed, Clusters: p.fleet, Lenient: s.lenient, Artifacts: s.artifacts(), Log: s.Log,
 		CredentialsChanged: p.refresh,
 		SettingsChanged: func(data map[string]string) {
 			p.assessor.Store(assess.New(assess.WithOverrides(data)))
