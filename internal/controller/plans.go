@@ -287,7 +287,8 @@ func (p *Plans) keepWith(ctx context.Context, plan *v1alpha1.Plan) {
 func (p *Plans) prune(ctx context.Context, key engine.Key) {
 	all := p.Of(key)
 	for i, plan := range all {
-		if plan.Status.Phase.Open() || i < keptPlans && time.Since(plan.CreationTimestamp.Time) < keptTime {
+		open := plan.Status.Phase.Open() && plan.Status.Phase != v1alpha1.PlanFailed
+		if open || i < keptPlans && time.Since(plan.CreationTimestamp.Time) < keptTime {
 			continue
 		}
 		err := p.client.Delete().Namespace(plan.Namespace).Resource(v1alpha1.PlanResource).Name(plan.Name).

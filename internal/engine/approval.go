@@ -390,6 +390,9 @@ func (p *pass) unapproved(op *operation, steps []plan.Step) string {
 		}
 		return ""
 	}
+	if p.when() == decide.Never {
+		return ""
+	}
 	pr := &proposal{start: decide.Start{Scope: op.scope}, op: op, steps: steps, policy: p.approvalPolicy()}
 	for _, s := range steps {
 		pr.marks = append(pr.marks, markOf(s))
@@ -406,7 +409,6 @@ func (p *pass) overtake(why string) bool {
 		return false // its end will be noticed
 	}
 	p.supersede(why)
-	p.st.ended.overtaken = true
 	return true
 }
 

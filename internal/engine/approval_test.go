@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/driver"
 	"github.com/plumb-dev/plumb/internal/driver/memory"
 	"github.com/plumb-dev/plumb/internal/health"
 	"github.com/plumb-dev/plumb/internal/plan"
@@ -245,6 +246,22 @@ func TestWhatComesUpMeanwhileIsNotDone(t *testing.T) {
 	s.tell("while the first wave starts, somebody makes what the second is to make")
 	f.said("bob", v1alpha1.DecisionApprove)
 	s.tell("Bob approves what there is to do then")
+	s.check()
+}
+
+func TestApprovalsExpireWhileItFails(t *testing.T) {
+	s, f := newApprovalStory(t)
+	s.world.Fail(memory.Fault{Verb: "apply", Address: "ConfigMap/shop/b", Problem: driver.Problem{Reason: "Invalid", Message: "data: Invalid value"}})
+	s.git.commit(files("web", "1", "1"))
+	s.app("web", approval(func(p *v1alpha1.ApprovalPolicy) { p.ValidFor = "1h" }))
+	s.tell("an Application appears of which a part can't be applied")
+	f.said("ann", v1alpha1.DecisionApprove)
+	s.tell("Ann approves")
+	s.later(6 * time.Second)
+	s.later(time.Hour)
+	s.world.Mend()
+	f.said("bob", v1alpha1.DecisionApprove)
+	s.tell("Bob approves what is left")
 	s.check()
 }
 

@@ -371,22 +371,33 @@ func (p *pass) becomeOf(c *v1alpha1.Plan) (v1alpha1.PlanStatus, string) {
 	}
 	s := p.app.Status.OperationState
 	if s != nil && s.Phase.Completed() && infoValue(s.Operation.Info, infoPlan) == c.Name && c.Status.Phase != v1alpha1.PlanFailed {
-		return ended(next, s.Phase == v1alpha1.OperationSucceeded, strings.HasPrefix(s.Message, "stopped before "), s.Message), ""
+		overtaken := strings.HasPrefix(s.Message, "stopped before ") || strings.HasPrefix(s.Message, "superseded ")
+		return ended(next, s.Phase == v1alpha1.OperationSucceeded, overtaken, s.Message), ""
 	}
-	if pr := p.proposal; pr != nil && pr.plan != nil && pr.plan.Name == c.Name {
-		return judged(next, p.heard(c), c)
+	v := p.heard(c)
+	if pr := p.proposal; pr != nil && pr.plan != nil && pr.plan.Name == c.Name || v.standing == decide.Rejected {
+		return judged(next, v, c)
 	}
 	if !p.compared || p.unavailable != "" || p.refused != "" || p.st.comparison.Busy || p.st.running != nil && !p.st.running.awaits {
 		return next, "" // it will be known later
 	}
-	if c.Spec.Scope == string(decide.Remove) != p.deleting() || !p.holds(c) {
-		return stale(next), ""
-	}
-	if v := p.heard(c); v.expired && c.Status.Phase != v1alpha1.PlanPending {
+	return p.leftOf(c, next, v)
+}
+
+// leftOf says what has become of a plan that is not what would be begun now.
+func (p *pass) leftOf(c *v1alpha1.Plan, next v1alpha1.PlanStatus, v verdict) (v1alpha1.PlanStatus, string) {
+	switch {
+	case v.expired && c.Status.Phase != v1alpha1.PlanPending:
 		next.Phase, next.Message = v1alpha1.PlanExpired, "approved, and not begun before the approvals expired"
-		return next, ""
+	case c.Status.Phase == v1alpha1.PlanFailed: // it may be tried again
+	case c.Spec.RequestedBy != "" && (p.st.running == nil || p.st.running.asked != c.Name):
+		next.Phase, next.Message = v1alpha1.PlanStale, "nobody asks for it any more"
+	case c.Spec.Scope == string(decide.Remove) != p.deleting() || !p.holds(c):
+		next.Phase, next.Message = v1alpha1.PlanStale, "overtaken: what it would do is no longer what there is to do"
+	default:
+		return judged(next, v, c)
 	}
-	return judged(next, p.heard(c), c)
+	return next, ""
 }
 
 // holds tells whether what there is to do is still what people were asked about.
@@ -398,11 +409,6 @@ func (p *pass) holds(c *v1alpha1.Plan) bool {
 		}
 	}
 	return false
-}
-
-func stale(s v1alpha1.PlanStatus) v1alpha1.PlanStatus {
-	s.Phase, s.Message = v1alpha1.PlanStale, "overtaken: what it would do is no longer what there is to do"
-	return s
 }
 
 func ended(s v1alpha1.PlanStatus, ok, overtaken bool, message string) v1alpha1.PlanStatus {
@@ -515,7 +521,8 @@ func (p *pass) approvalConditions(add func(v1alpha1.ApplicationConditionType, st
 
 // proposed names the plan that people are asked about.
 func (p *pass) proposed(s *v1alpha1.ApplicationStatus) {
-	if pr := p.proposal; pr != nil && pr.plan != nil && s.Plan != nil {
+	a, waits := p.decision.(decide.Await)
+	if pr := p.proposal; waits && !a.Rejected && pr != nil && pr.plan != nil && s.Plan != nil {
 		s.Plan.Name = pr.plan.Name
 	}
 }

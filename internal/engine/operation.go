@@ -490,6 +490,7 @@ func (op *operation) outcome(ok bool) string {
 // supersede ends an operation whose aim is no longer what is declared.
 func (p *pass) supersede(why string) {
 	p.end(p.st.running, false, why)
+	p.st.ended.overtaken = true
 	p.st.last = nil // what comes next is not its repetition
 }
 
@@ -499,7 +500,7 @@ type endedOperation struct {
 	op      *operation
 	ok      bool
 	errored bool // refused before it began
-	// overtaken is set where it would have done what nobody has approved.
+	// overtaken is set where something else is to be done in its place.
 	overtaken bool
 	message   string
 	at        time.Time
