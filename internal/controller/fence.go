@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -85,6 +86,17 @@ func compileProject(where string, project *v1alpha1.AppProject) (*rules, error) 
 		return nil, fmt.Errorf("%s cannot be understood: %w; correct it", where, err)
 	}
 	return r, nil
+}
+
+// CheckProject says which of a project's entries cannot be understood, beginning
+// with its field.
+func CheckProject(project *v1alpha1.AppProject) error {
+	_, err := compileProject("", project)
+	if err == nil {
+		return nil
+	}
+	text := strings.TrimPrefix(err.Error(), " cannot be understood: ")
+	return errors.New(strings.TrimSuffix(text, "; correct it"))
 }
 
 func compileDestination(d v1alpha1.ApplicationDestination) (destination, error) {
