@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/expr-lang/expr"
@@ -66,13 +67,16 @@ func compile(source string) (*vm.Program, error) {
 	if len(source) > maxExpression {
 		return nil, fmt.Errorf("it is longer than %d bytes", maxExpression)
 	}
-	p, err := expr.Compile(source, expr.MaxNodes(1000), expr.DisableBuiltin("reduce"), expr.DisableBuiltin("repeat"))
+	p, err := expr.Compile(source, expr.MaxNodes(1000))
 	if err != nil {
 		return nil, fmt.Errorf("%s", oneLine(err.Error()))
 	}
 	size := &growth{loops: map[ast.Node]int{}}
 	node := p.Node()
 	ast.Walk(&node, size)
+	if size.forbidden != "" {
+		return nil, fmt.Errorf("the function %s is not there: what it makes has no bounds", size.forbidden)
+	}
 	if size.nesting > maxNesting || size.variables > maxVariables || size.additions > maxAdditions {
 		return nil, fmt.Errorf("it is too complex: at most %d loops within one another, %d variables, %d additions", maxNesting, maxVariables, maxAdditions)
 	}
@@ -82,11 +86,21 @@ func compile(source string) (*vm.Program, error) {
 	return p, nil
 }
 
+// harmlessBuiltins make nothing that is longer than what they are given. Others,
+// as reduce, repeat, replace and join, could fill the memory in one line.
+var harmlessBuiltins = []string{
+	"all", "none", "any", "one", "filter", "map", "find", "findIndex", "findLast", "findLastIndex", "count", "len",
+	"trim", "trimPrefix", "trimSuffix", "upper", "lower", "split", "splitAfter", "hasPrefix", "hasSuffix", "indexOf", "lastIndexOf",
+	"type", "int", "float", "string", "bool", "abs", "ceil", "floor", "round", "min", "max",
+	"now", "duration", "date", "timezone", "first", "last", "get", "take", "keys", "values", "sort", "reverse", "uniq",
+}
+
 // growth counts what lets values and times grow.
 type growth struct {
 	variables, additions int
 	nesting              int              // of loops
 	loops                map[ast.Node]int // how many each holds, itself included
+	forbidden            string           // a function that may make anything of little
 }
 
 // Visit is called for children before their parents.
@@ -97,6 +111,10 @@ func (g *growth) Visit(node *ast.Node) {
 	case *ast.BinaryNode:
 		if n.Operator == "+" {
 			g.additions++
+		}
+	case *ast.BuiltinNode:
+		if !slices.Contains(harmlessBuiltins, n.Name) {
+			g.forbidden = n.Name
 		}
 	case *ast.PredicateNode:
 		if _, seen := g.loops[n]; !seen {

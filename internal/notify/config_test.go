@@ -230,7 +230,7 @@ func TestTemplatesAreBounded(t *testing.T) {
 	tests := map[string]struct {
 		reason, text, want string
 	}{
-		"loop":         {"a loop without end is ended", `{{define "x"}}{{template "x" .}}{{template "x" .}}{{end}}{{template "x" .}}`, "takes longer"},
+		"loop":         {"a loop without end is ended", `{{define "x"}}{{template "x" .}}{{template "x" .}}{{end}}{{template "x" .}}`, "maximum template depth"},
 		"counting":     {"an empty loop over a number too", `{{range 2000000000}}{{end}}`, "takes longer"},
 		"nested":       {"and loops in one another", `{{$l := until 9000}}{{range $l}}{{range $l}}{{range $l}}{{end}}{{end}}{{end}}`, "takes longer"},
 		"big number":   {"nothing is repeated a million times", `{{repeat 1000000000 "x"}}`, "numbers up to"},
@@ -280,7 +280,8 @@ func TestConditions(t *testing.T) {
 		"loops":          {reason: "loops are bounded", when: "all(1..9, all(1..9, all(1..9, true)))", bad: true},
 		"many":           {reason: "so is what they run over", when: "len(1..1000000) > 1"},
 		"growing":        {reason: "values do not grow", when: "let a = 'x'; let b = a + a; let c = b + b; let d = c + c; d == ''", bad: true},
-		"reduce":         {reason: "nor by reduce", when: "reduce(1..40, #acc + #acc, 'x') != ''"},
+		"reduce":         {reason: "nor by reduce", when: "reduce(1..4, #acc + #acc, 'x') != ''", bad: true},
+		"replacing":      {reason: "nor by replace", when: "replace(replace('aa', 'a', 'aa'), 'a', 'aa') != ''", bad: true},
 		"without reason": {reason: "what cannot be told apart is one", when: "true", oncePer: "app.status.nothing", met: true, per: "-"},
 	}
 	object := map[string]any{"status": map[string]any{
