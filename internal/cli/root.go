@@ -96,7 +96,7 @@ func newRootCommand(streams Streams, env environment) *cobra.Command {
 	addGroup(root, groupLook, c.newGetCommand(), c.newDescribeCommand(), c.newDiffCommand(),
 		c.newPlanCommand(), c.newTreeCommand(), c.newHistoryCommand(), c.newLogsCommand())
 	addGroup(root, groupChange, c.newSyncCommand(), c.newRefreshCommand(), c.newStateCommand(), c.newWaitCommand(), c.newDeleteCommand())
-	addGroup(root, groupCheck, c.newRenderCommand(), newHealthCommand(streams), newValidateCommand(streams), c.newVersionCommand())
+	addGroup(root, groupCheck, c.newRenderCommand(), newHealthCommand(streams), newValidateCommand(streams), c.newNotifyCommand(), c.newVersionCommand())
 	addGroup(root, "", c.newDemoCommand())
 	addGroup(root, "", explanations()...)
 	return root
