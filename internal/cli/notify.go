@@ -85,14 +85,14 @@ func (c commandline) newNotifyListCommand(o *notifyOptions) *cobra.Command {
 			}
 			fmt.Fprintln(w, "Triggers:")
 			for _, t := range config.Triggers() {
-				fmt.Fprintf(w, "  %-28s %s%s\n", printable(t.Name), printableLine(t.Description), builtIn(t))
+				fmt.Fprintf(w, "  %-28s %s%s\n", printable(t.Name), printable(t.Description), builtIn(t))
 			}
 			fmt.Fprintln(w, "Templates:")
 			for _, t := range config.Templates() {
 				fmt.Fprintf(w, "  %s%s\n", printable(t.Name), builtIn(t))
 			}
 			for _, p := range problems {
-				fmt.Fprintln(c.streams.Err, "warning: "+printableLine(p.String()))
+				fmt.Fprintln(c.streams.Err, "warning: "+printable(p.String()))
 			}
 			return nil
 		},
@@ -154,13 +154,13 @@ func (c commandline) sendMessage(ctx context.Context, config notify.Config, e no
 		return err
 	}
 	if !ok {
-		fmt.Fprintf(c.streams.Out, "%s\n\n%s\n", printableLine(m.Title), printable(m.Text))
+		fmt.Fprintf(c.streams.Out, "%s\n\n%s\n", printable(m.Title), printableLines(m.Text))
 		return nil
 	}
 	if err := config.Deliver(ctx, nil, d, m); err != nil {
 		return fmt.Errorf("it did not arrive: %w", err)
 	}
-	fmt.Fprintf(c.streams.Out, "sent to %s\n", printableLine(d.String()))
+	fmt.Fprintf(c.streams.Out, "sent to %s\n", printable(d.String()))
 	return nil
 }
 
@@ -182,7 +182,7 @@ func (c commandline) newTemplateGetCommand(o *notifyOptions) *cobra.Command {
 			if !ok {
 				return fmt.Errorf("there is no template %q: `plumb notify template get` lists them", args[0])
 			}
-			fmt.Fprintln(c.streams.Out, printable(strings.TrimRight(source, "\n")))
+			fmt.Fprintln(c.streams.Out, printableLines(strings.TrimRight(source, "\n")))
 			return nil
 		},
 	}
@@ -225,9 +225,9 @@ func (c commandline) newTriggerRunCommand(o *notifyOptions) *cobra.Command {
 			}
 			outcomes, err := config.Try(args[0], event)
 			for _, out := range outcomes {
-				fmt.Fprintf(c.streams.Out, "%-5v %s\n      sends %s", out.Met, printableLine(out.When), printableLine(strings.Join(out.Templates, ", ")))
+				fmt.Fprintf(c.streams.Out, "%-5v %s\n      sends %s", out.Met, printable(out.When), printable(strings.Join(out.Templates, ", ")))
 				if out.OncePer != "" {
-					fmt.Fprintf(c.streams.Out, " once per %s", printableLine(out.OncePer))
+					fmt.Fprintf(c.streams.Out, " once per %s", printable(out.OncePer))
 				}
 				fmt.Fprintln(c.streams.Out)
 			}
@@ -322,4 +322,13 @@ func readObject(file string, into any) error {
 		return fmt.Errorf("%s is not a manifest: %w", file, err)
 	}
 	return nil
+}
+
+// printableLines keeps lines and their indentation.
+func printableLines(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		lines[i] = printable(line)
+	}
+	return strings.Join(lines, "\n")
 }
