@@ -12,12 +12,10 @@ import (
 
 func TestNotify(t *testing.T) {
 	const token = "canary-notify-token"
-	answer := http.StatusOK
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("X-Token") != token {
-			answer = http.StatusUnauthorized
+			w.WriteHeader(http.StatusUnauthorized)
 		}
-		w.WriteHeader(answer)
 	}))
 	defer receiver.Close()
 	dir := t.TempDir()

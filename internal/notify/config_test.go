@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -230,7 +231,7 @@ func TestTemplatesAreBounded(t *testing.T) {
 	tests := map[string]struct {
 		reason, text, want string
 	}{
-		"loop":         {"a loop without end is ended", `{{define "x"}}{{template "x" .}}{{template "x" .}}{{end}}{{template "x" .}}`, "maximum template depth"},
+		"loop":         {"a loop without end is ended", `{{define "x"}}{{template "x" .}}{{template "x" .}}{{end}}{{template "x" .}}`, "maximum template depth|takes longer"},
 		"counting":     {"an empty loop over a number too", `{{range 2000000000}}{{end}}`, "takes longer"},
 		"nested":       {"and loops in one another", `{{$l := until 9000}}{{range $l}}{{range $l}}{{range $l}}{{end}}{{end}}{{end}}`, "takes longer"},
 		"big number":   {"nothing is repeated a million times", `{{repeat 1000000000 "x"}}`, "numbers up to"},
@@ -250,7 +251,8 @@ func TestTemplatesAreBounded(t *testing.T) {
 			if err == nil {
 				text, err = l.execute(map[string]any{})
 			}
-			if err == nil || !strings.Contains(err.Error(), tt.want) {
+			said := func(want string) bool { return err != nil && strings.Contains(err.Error(), want) }
+			if !slices.ContainsFunc(strings.Split(tt.want, "|"), said) {
 				t.Errorf("%s: %.100q, %v, want %q", tt.reason, text, err, tt.want)
 			}
 		})

@@ -142,7 +142,7 @@ func TestStorm(t *testing.T) {
 		"service.cloudevents.bus":  "url: " + cloud.URL + "\n",
 		"service.shoutrrr.generic": "url: generic://" + host(generic) + "/hook?disabletls=yes&template=json\n",
 		"service.alertmanager":     "targets: [" + host(alerts) + "]\n",
-		"grouping":                 "idle: 500ms\nmax: 20s\n",
+		"grouping":                 "idle: 1500ms\nmax: 50s\n",
 		"subscriptions":            "- recipients: [slack:ops, teams:ops, plain, bus, generic, alertmanager]\n  triggers: [on-health-degraded]\n",
 		"defaultTriggers":          "[on-health-degraded]",
 		"context":                  "argocdUrl: https://plumb.example.com\n",

@@ -36,8 +36,12 @@ func (s scrubber) with(secrets ...string) scrubber {
 		}
 		all = append(all, secret, url.QueryEscape(secret), url.PathEscape(secret),
 			base64.StdEncoding.EncodeToString([]byte(secret)), base64.URLEncoding.EncodeToString([]byte(secret)))
+		host := ""
+		if u, err := url.Parse(secret); err == nil {
+			host = u.Hostname() // where something failed may be said
+		}
 		for _, piece := range separators.Split(secret, -1) {
-			if len(piece) >= shortPiece {
+			if len(piece) >= shortPiece && !strings.Contains(host, piece) {
 				all = append(all, piece)
 			}
 		}

@@ -57,11 +57,11 @@ func newService(kind, name string, o *options) (*service, error) {
 		"shoutrrr":    newShoutrrr, "email": newEmail, "telegram": newTelegram, "opsgenie": newOpsgenie,
 		"googlechat": newGoogleChat, "pushover": newPushover, "pagerdutyv2": newPagerDuty,
 	}
-	make, ok := makers[kind]
+	read, ok := makers[kind]
 	if !ok {
 		return nil, unsupported(kind)
 	}
-	send, err := make(o)
+	send, err := read(o)
 	if err != nil {
 		return nil, err
 	}

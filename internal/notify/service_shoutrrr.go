@@ -26,10 +26,10 @@ var titled = []string{"smtp", "opsgenie", "gotify", "ntfy", "pushover", "discord
 // byShoutrrr sends by an address. The library knows no contexts, and some of its
 // services wait without end: then the message counts as failed, and the channel
 // waits until the library is done.
-func byShoutrrr(make address) sendFunc {
+func byShoutrrr(addressOf address) sendFunc {
 	busy := newBusy()
 	return grouped(func(ctx context.Context, _ courier, recipient string, m Message) error {
-		to, err := make(recipient, m)
+		to, err := addressOf(recipient, m)
 		if err != nil {
 			return permanent{err}
 		}
