@@ -34,6 +34,9 @@ func (n *Notifier) restore() error {
 		return nil
 	}
 	n.restored = true
+	if err := os.MkdirAll(n.options.Dir, 0o700); err != nil {
+		return fmt.Errorf("make the folder of the journal of notifications: %w", err)
+	}
 	raw, err := os.ReadFile(filepath.Join(n.options.Dir, journalName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

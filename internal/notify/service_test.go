@@ -2,6 +2,7 @@ package notify
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -202,4 +203,41 @@ func TestMail(t *testing.T) {
 	if err := c.Deliver(t.Context(), nil, Destination{Service: "email", Recipient: "nobody"}, m); err == nil {
 		t.Error("mail is sent to nobody")
 	}
+}
+
+func TestScrubber(t *testing.T) {
+	tests := map[string]struct{ reason, secret, text, want string }{
+		"telegram": {"a token in a path", "123456789:AAcanary-canary_canary", `sending POST request to "https://api.telegram.org/bot123456789:AAcanary-canary_canary/sendMessage": dial tcp: no route`, "no route"},
+		"slack":    {"a token taken apart", "xoxb-123456789012-123456789012-AAcanaryAAcanaryAAcanary", "bad token xoxb:AAcanaryAAcanaryAAcanary", "bad token"},
+		"url":      {"an address with a token", "discord://AAcanaryAAcanary@1234567890123", "cannot send to discord://AAcanaryAAcanary@1234567890123: 401", "cannot send to"},
+		"foreign":  {"a secret that nobody has named", "something else", "answer: Authorization: Bearer AAcanaryAAcanary; see https://u:AAcanary@host.example.com/AAcanary?x=AAcanary", "host.example.com"},
+		"escaped":  {"a secret in a query", "AAcanary/+ =AAcanary", "GET /x?token=AAcanary%2F%2B+%3DAAcanary failed", "failed"},
+		"lines":    {"one line, and short", "something else", "a\r\nb\x1b[31m " + strings.Repeat("x", 1000), "a b"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := scrubber{}.with(tt.secret).clean(tt.text)
+			if strings.Contains(got, "canary") || !strings.Contains(got, tt.want) || len(got) > maxErrorText || strings.ContainsFunc(got, isControl) {
+				t.Errorf("%s: %q", tt.reason, got)
+			}
+		})
+	}
+}
+
+func TestBusy(t *testing.T) {
+	b := newBusy()
+	ctx, cancel := context.WithCancel(t.Context())
+	begun, end := make(chan struct{}), make(chan struct{})
+	go func() { <-begun; cancel() }()
+	if err := b.do(ctx, "ops", func() error { close(begun); <-end; return nil }); !errors.Is(err, context.Canceled) {
+		t.Errorf("a call that does not end holds up others: %v", err)
+	}
+	if err := b.do(t.Context(), "ops", func() error { return nil }); err == nil || !strings.Contains(err.Error(), "still on its way") {
+		t.Errorf("a second call begins while the first runs: %v", err)
+	}
+	if err := b.do(t.Context(), "other", func() error { return nil }); err != nil {
+		t.Errorf("another recipient waits: %v", err)
+	}
+	close(end)
+	eventually(t, "the recipient is free again", func() bool { return b.do(t.Context(), "ops", func() error { return nil }) == nil })
 }
