@@ -108,6 +108,7 @@ var layers = []struct {
 	{"internal/localkube", nil, "starts a control plane without knowing what it is for"},
 	{"internal/localkube/kubetest/controlplane", []string{"internal/localkube/components"}, "a program of the components alone, so that tests need not build all of Plumb"},
 	{"internal/localkube/kubetest", []string{"internal/localkube"}, "test support for any package"},
+	{"internal/notify", []string{"api/v1alpha1"}, "tells of events without knowing whose they are: the composition root adapts"},
 	{"internal/demo", []string{"api/v1alpha1"}, "examples are files"},
 	{"internal/architecture", nil, "only a test"},
 	{"internal/server", append([]string{
@@ -116,7 +117,7 @@ var layers = []struct {
 	}, contracts...), "the composition root knows every part, but neither the command line nor the local control plane"},
 	{"internal/cli", append([]string{
 		"internal/source/...", "internal/render/...", "internal/driver/kube/assess", "internal/engine",
-		"internal/localkube", "internal/demo", "internal/server", "internal/controller", "internal/diff", "internal/artifact", "internal/window",
+		"internal/localkube", "internal/demo", "internal/server", "internal/controller", "internal/diff", "internal/artifact", "internal/window", "internal/notify",
 	}, contracts...), "a client: it starts the composition root, and uses renderers and health checks offline; it never drives a destination itself"},
 	{"cmd/plumb", []string{"internal/cli", "internal/localkube/components"}, "the one program that holds everything"},
 	{"bench/tofu", append([]string{"internal/driver/tofu", "internal/driver/tofu/probe/..."}, contracts...), "it measures the probe and the driver themselves, beside bare tools"},
@@ -205,6 +206,11 @@ var fences = []struct {
 			"internal/signature", // public keys only
 		},
 		"keys and credentials of projects are used in one place, where nothing is taken from the environment",
+	},
+	{
+		[]string{"github.com/nicholas-fedor/shoutrrr/...", "github.com/cloudevents/sdk-go/...", "github.com/expr-lang/expr/..."},
+		[]string{"internal/notify"},
+		"what others say of an error may hold their secrets: one place takes them out",
 	},
 	{
 		[]string{"github.com/spf13/cobra/..."},

@@ -93,11 +93,14 @@ func newRootCommand(streams Streams, env environment) *cobra.Command {
 	)
 	c := commandline{streams: streams, env: env, connection: &connection{env: env}}
 	addGroup(root, groupRun, c.newUpCommand(), c.newDownCommand(), c.newResetCommand(), newServerCommand(streams, env.Tools))
-	addGroup(root, groupLook, c.newGetCommand(), c.newDescribeCommand(), c.newDiffCommand(),
-		c.newPlanCommand(), c.newPlansCommand(), c.newTreeCommand(), c.newHistoryCommand(), c.newLogsCommand(), c.newWindowsCommand())
-	addGroup(root, groupChange, c.newSyncCommand(), c.newApproveCommand(), c.newRejectCommand(), c.newRefreshCommand(), c.newStateCommand(), c.newWaitCommand(), c.newDeleteCommand(),
-		c.newPinCommand(), c.newUnpinCommand(), c.newFreezeCommand(), c.newThawCommand())
-	addGroup(root, groupCheck, c.newRenderCommand(), newHealthCommand(streams), newValidateCommand(streams), c.newVersionCommand())
+	addGroup(root, groupLook,
+		c.newGetCommand(), c.newDescribeCommand(), c.newDiffCommand(), c.newPlanCommand(), c.newPlansCommand(),
+		c.newTreeCommand(), c.newHistoryCommand(), c.newLogsCommand(), c.newWindowsCommand())
+	addGroup(root, groupChange,
+		c.newSyncCommand(), c.newApproveCommand(), c.newRejectCommand(), c.newRefreshCommand(), c.newStateCommand(), c.newWaitCommand(),
+		c.newPinCommand(), c.newUnpinCommand(), c.newFreezeCommand(), c.newThawCommand(), c.newDeleteCommand())
+	addGroup(root, groupCheck,
+		c.newRenderCommand(), newHealthCommand(streams), newValidateCommand(streams), c.newNotifyCommand(), c.newVersionCommand())
 	addGroup(root, "", c.newDemoCommand())
 	addGroup(root, "", explanations()...)
 	return root
