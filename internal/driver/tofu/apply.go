@@ -432,7 +432,7 @@ func problemOf(err error) *driver.Problem {
 	case errors.Is(err, context.Canceled):
 		return &driver.Problem{Reason: reasonCancelled, Message: err.Error(), Transient: true}
 	}
-	return &driver.Problem{Reason: reasonFailed, Message: explain(err).Error(), Transient: run.KindOf(err) != run.KindConfig}
+	return &driver.Problem{Reason: reasonFailed, Message: explain(err).Error(), Transient: !slices.Contains([]run.Kind{run.KindConfig, run.KindReach}, run.KindOf(err))}
 }
 
 // diagnosticsOf are the errors of single resources, by address.

@@ -353,7 +353,7 @@ func (m *module) configOf(s *spec, program string) run.Config {
 	c := run.Config{
 		Program: program, Env: slices.Clone(m.d.o.Env), Variables: map[string]run.Value{}, Workspace: s.Options.Workspace,
 		OwnBackend: s.backend.own, BackendConfig: hclStrings(s.Options.Backend), Parallelism: int(s.Options.Parallelism),
-		Temp: m.temp(), LockTimeout: 0, PluginCache: filepath.Join(m.d.o.Dir, "providers"), CLIConfig: m.d.o.CLIConfig, Display: s.Dir, Identity: s.hash,
+		Temp: m.temp(), LockTimeout: 0, PluginCache: filepath.Join(m.d.o.Dir, "providers"), Fence: m.d.fence, Tree: m.path("module"), CLIConfig: m.d.o.CLIConfig, Display: s.Dir, Identity: s.hash,
 	}
 	if c.Display == "." {
 		c.Display = ""
@@ -472,7 +472,7 @@ func refusedIfConfig(err error) error {
 		return &driver.RefusedError{Why: refused.Error()}
 	}
 	switch run.KindOf(err) {
-	case run.KindConfig, run.KindMissingVariable:
+	case run.KindConfig, run.KindMissingVariable, run.KindReach:
 		return &driver.RefusedError{Why: err.Error()}
 	default:
 		return err

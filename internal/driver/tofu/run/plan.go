@@ -106,7 +106,7 @@ func (r *Runner) planOnce(ctx context.Context, args []string, o PlanOptions) (*P
 		return nil, err
 	}
 	file := filepath.Join(r.folder.plans(), "plan")
-	e, err := r.execute(ctx, job{operation: "plan", args: append(args, "-out="+file), planFile: file, env: r.workspaceEnv, progress: o.Progress})
+	e, err := r.execute(ctx, job{operation: "plan", args: append(args, "-out="+file), planFile: file, env: r.workspaceEnv, progress: o.Progress, writes: []string{r.folder.plans()}})
 	if err != nil {
 		return nil, err
 	}

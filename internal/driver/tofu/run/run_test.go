@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/plumb-dev/plumb/internal/driver/tofu/isolate"
 	"github.com/plumb-dev/plumb/internal/driver/tofu/run"
 	"github.com/plumb-dev/plumb/test/tofutest"
 )
@@ -33,6 +34,10 @@ func newBench(t *testing.T, files map[string]string) *bench {
 	b.config = run.Config{
 		Program: b.tools.Tofu, Env: append([]string{"PATH=" + os.Getenv("PATH")}, b.cloud.Env()...),
 		CLIConfig: b.tools.CLIConfig(t), Display: "infra", Secrets: []string{tofutest.Token},
+	}
+	var err error
+	if b.config.Fence, err = isolate.New(isolate.Options{Mode: isolate.Required, Readable: []string{b.tools.Mirror}}); err != nil {
+		t.Fatal(err)
 	}
 	return b
 }
