@@ -102,5 +102,5 @@ func pathsIn(e hcl.Expression) []string {
 	return paths
 }
 
-// Isolation says what is not kept apart, for people: nothing, where all is.
-func (d *Driver) Isolation() []string { return d.fence.Warnings() }
+// Isolation says how much is kept apart: "full", "partial" or "none".
+func (d *Driver) Isolation() string { return d.fence.Level() }

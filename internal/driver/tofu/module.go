@@ -222,7 +222,12 @@ func (m *module) prepare(ctx context.Context, s *spec) error {
 	if s.backend, err = backendOf(m.path("module", filepath.FromSlash(s.Dir))); err != nil {
 		return err
 	}
-	refusals, err := guard.Check(declared{os.DirFS(m.path("module")), path.Clean(s.Dir)}, s.Dir, s.guard())
+	root, err := os.OpenRoot(m.path("module"))
+	if err != nil {
+		return fmt.Errorf("open the module: %w", err)
+	}
+	defer func() { _ = root.Close() }()
+	refusals, err := guard.Check(declared{root.FS(), path.Clean(s.Dir)}, s.Dir, s.guard())
 	if err != nil {
 		return err
 	}
@@ -416,26 +421,27 @@ func hclStrings(values map[string]string) map[string]string {
 // write replaces the files of the module in its folder. Files that the last one
 // had and this one has not are removed; what runs leave stays.
 func (m *module) write(s *spec) error {
-	root := m.path("module")
+	if err := os.MkdirAll(m.path("module"), 0o700); err != nil {
+		return fmt.Errorf("write the module: %w", err)
+	}
+	// What the module has run may have left links there, and worse than links.
+	root, err := os.OpenRoot(m.path("module"))
+	if err != nil {
+		return fmt.Errorf("write the module: %w", err)
+	}
+	defer func() { _ = root.Close() }()
 	var before []string
 	if text, err := os.ReadFile(m.path("files.json")); err == nil {
 		_ = json.Unmarshal(text, &before) // at worst, old files stay
 	}
 	for name, text := range s.Files {
-		path := filepath.Join(root, filepath.FromSlash(name))
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			return fmt.Errorf("write the module: %w", err)
-		}
-		if have, err := os.ReadFile(path); err == nil && string(have) == string(text) {
-			continue
-		}
-		if err := os.WriteFile(path, text, 0o600); err != nil {
+		if err := place(root, filepath.FromSlash(name), text); err != nil {
 			return fmt.Errorf("write the module: %w", err)
 		}
 	}
 	for _, name := range before {
 		if _, kept := s.Files[name]; !kept && filepath.IsLocal(filepath.FromSlash(name)) {
-			if err := os.Remove(filepath.Join(root, filepath.FromSlash(name))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := root.Remove(filepath.FromSlash(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return fmt.Errorf("write the module: %w", err)
 			}
 		}
@@ -445,6 +451,28 @@ func (m *module) write(s *spec) error {
 		return fmt.Errorf("write the module: %w", err)
 	}
 	return writeFile(m.path("files.json"), names)
+}
+
+// place writes a file of the module, unless it is there.
+func place(root *os.Root, name string, text []byte) error {
+	if err := root.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return err
+	}
+	info, err := root.Lstat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	case info.Mode().IsRegular():
+		if have, err := root.ReadFile(name); err == nil && string(have) == string(text) {
+			return nil
+		}
+	default:
+		if err := root.RemoveAll(name); err != nil {
+			return err
+		}
+	}
+	return root.WriteFile(name, text, 0o600)
 }
 
 // writeFile replaces a file at once, so that there is always a whole one.

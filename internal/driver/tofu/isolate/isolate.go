@@ -132,6 +132,17 @@ func (f *Fence) Warnings() []string {
 	return f.warnings
 }
 
+// Level says how much is kept apart: "full", "partial" or "none".
+func (f *Fence) Level() string {
+	switch {
+	case !f.Active():
+		return "none"
+	case len(f.warnings) > 0:
+		return "partial"
+	}
+	return "full"
+}
+
 // Active tells whether programs are confined at all.
 func (f *Fence) Active() bool { return f != nil && f.mode != Off && f.abi >= leastABI }
 

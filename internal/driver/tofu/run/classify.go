@@ -56,11 +56,14 @@ var unreachable = []string{
 
 // refusedPath is how programs in Go tell that the kernel refuses a path. Others,
 // and APIs, have a denied permission without one.
-var refusedPath = regexp.MustCompile(`(?i)\b(open|openat|openfdat|mkdir|mkdirat|rename|renameat|remove|unlink|unlinkat|link|symlink|truncate|readdirent|fork/exec|cannot access|can't open|cannot open|stat)\b[^\n]*/[^\n]*:\s+(permission denied|invalid cross-device link)`)
+var refusedPath = regexp.MustCompile(`\b(open|openat|openfdat|mkdir|mkdirat|rename|renameat|remove|unlink|unlinkat|link|symlink|truncate|readdirent|fork/exec|cannot access|can't open|cannot open|stat)\b[^\n]*/[^\n]*:\s+(permission denied|invalid cross-device link)`)
 
 // classify tells the kind of one error.
 func classify(d Diagnostic) Kind {
 	text := strings.ToLower(d.Summary + "\n" + d.Detail)
+	if d.confined && refusedPath.MatchString(text) {
+		return KindReach
+	}
 	for _, sign := range signs {
 		for _, s := range sign.texts {
 			if !strings.Contains(text, s) || !fits(sign.kind, d) {
@@ -71,9 +74,6 @@ func classify(d Diagnostic) Kind {
 			}
 			return sign.kind
 		}
-	}
-	if d.confined && refusedPath.MatchString(d.Summary+"\n"+d.Detail) {
-		return KindReach
 	}
 	switch {
 	case d.Address != "":

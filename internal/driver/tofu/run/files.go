@@ -41,9 +41,9 @@ func writeSecret(path string, content []byte) error {
 	return nil
 }
 
-// readOwn reads a file that a module could have put there: no link to what it
+// ReadOwn reads a file that a module could have put there: no link to what it
 // may not read itself, and no device.
-func readOwn(path string) ([]byte, error) {
+func ReadOwn(path string) ([]byte, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err

@@ -146,7 +146,7 @@ func (r *Runner) Load(ctx context.Context, p *Planned) error {
 }
 
 func (r *Runner) load(ctx context.Context, p *Planned) error {
-	out, err := r.query(ctx, "show", r.workspaceEnv, "show", "-json", "-no-color", p.File)
+	out, err := r.queryFile(ctx, p.File, "show", r.workspaceEnv, "show", "-json", "-no-color", p.File)
 	if err != nil {
 		return err
 	}

@@ -224,6 +224,11 @@ func (f Folder) queryID() string {
 
 // query runs a command that changes nothing and returns what it printed.
 func (r *Runner) query(ctx context.Context, operation string, env func([]string) []string, args ...string) ([]byte, error) {
+	return r.queryFile(ctx, "", operation, env, args...)
+}
+
+// queryFile is a query that reads a file, which may be anywhere.
+func (r *Runner) queryFile(ctx context.Context, file, operation string, env func([]string) []string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, r.config.Program, args...)
 	cmd.Dir, cmd.Env = r.folder.Module, r.environment(r.folder.queryID())
 	if env != nil {
@@ -234,7 +239,7 @@ func (r *Runner) query(ctx context.Context, operation string, env func([]string)
 	cmd.WaitDelay = time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := errors.Join(r.contained(), r.config.Fence.Confine(cmd, r.queryReach())); err != nil {
+	if err := errors.Join(r.contained(), r.config.Fence.Confine(cmd, r.queryReach(file))); err != nil {
 		return nil, &Error{Kind: KindProgram, Operation: operation, Cause: err}
 	}
 	err := cmd.Run()
@@ -264,6 +269,9 @@ func (r *Runner) failed(operation string, out *output, how error) error {
 	said := r.masker.Mask(strings.TrimSpace(out.rest.String()))
 	if said != "" {
 		how = fmt.Errorf("%w: %s", how, last(said, 2000))
+		if r.config.Fence.Active() && strings.Contains(strings.ToLower(said), "permission denied") {
+			return &Error{Kind: KindReach, Operation: operation, Diagnostics: out.diagnostics, Cause: how}
+		}
 	}
 	return &Error{Kind: KindProgram, Operation: operation, Diagnostics: out.diagnostics, Cause: how}
 }

@@ -24,8 +24,12 @@ func (r *Runner) reach(j job) isolate.Reach {
 }
 
 // queryReach is what a query may.
-func (r *Runner) queryReach() isolate.Reach {
-	return isolate.Reach{Read: r.readable(), Write: []string{r.temp()}}
+func (r *Runner) queryReach(file string) isolate.Reach {
+	read := r.readable()
+	if file != "" {
+		read = append(read, file)
+	}
+	return isolate.Reach{Read: read, Write: []string{r.temp()}}
 }
 
 func (r *Runner) readable() []string {

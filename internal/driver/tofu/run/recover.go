@@ -24,7 +24,7 @@ func (r *Runner) rescue() error {
 	if err := r.contained(); err != nil {
 		return err
 	}
-	b, err := readOwn(path)
+	b, err := ReadOwn(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -93,7 +93,7 @@ func parseFile(path string) *hcl.File {
 	if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() || info.Size() > maxConfigFile {
 		return nil
 	}
-	src, err := readOwn(path)
+	src, err := ReadOwn(path)
 	if err != nil {
 		return nil
 	}
