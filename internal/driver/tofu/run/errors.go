@@ -170,7 +170,7 @@ func advice(k Kind) string {
 	case KindStateTooNew:
 		return "use a program and providers at least as new as those that wrote the state"
 	case KindReach:
-		return "modules are isolated: each may read and write the files of its own repository, and read those that all programs of the machine need; commit the file, pass what is in it as a variable, or have the server let all modules at its path (--module-readable, --module-writable)"
+		return "modules are isolated: each may read and write the files of its own repository, and read those that all programs of the machine need; commit the file, pass what is in it as a variable, or have its path opened to all modules (--module-readable and --module-writable of plumb server)"
 	case KindStale:
 		return "a new plan is needed"
 	case KindCancelled:
