@@ -21,6 +21,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/plumb-dev/plumb/internal/driver/tofu/isolate/shim"
 )
 
 // Mode says what to do where the kernel can't keep programs apart.
@@ -109,12 +111,12 @@ func New(o Options) (*Fence, error) {
 
 // look finds what is wrong with the machine or the paths.
 func (f *Fence) look(private string, given []string) {
-	f.abi = abi()
-	if f.abi < leastABI {
-		f.warnings = append(f.warnings, "modules are not isolated: "+why(f.abi)+"; what a module runs can read and write what Plumb can, the folders of other modules included")
+	f.abi = shim.ABI()
+	if f.abi < shim.LeastABI {
+		f.warnings = append(f.warnings, "modules are not isolated: "+shim.Why(f.abi)+"; what a module runs can read and write what Plumb can, the folders of other modules included")
 		return
 	}
-	for _, path := range append(slices.Clone(systemPaths), given...) {
+	for _, path := range append(shim.SystemPaths(), given...) {
 		if resolved, err := resolve(path); err == nil && private != "" && within(private, resolved) {
 			f.warnings = append(f.warnings, fmt.Sprintf("modules are not isolated from each other: their folders in %s lie in %s, which all of them may read: choose another data directory", private, path))
 		}
@@ -144,14 +146,14 @@ func (f *Fence) Level() string {
 }
 
 // Active tells whether programs are confined at all.
-func (f *Fence) Active() bool { return f != nil && f.mode != Off && f.abi >= leastABI }
+func (f *Fence) Active() bool { return f != nil && f.mode != Off && f.abi >= shim.LeastABI }
 
 // Usable says why no program may be started, or nil.
 func (f *Fence) Usable() error {
-	if f == nil || f.mode != Required || f.abi >= leastABI {
+	if f == nil || f.mode != Required || f.abi >= shim.LeastABI {
 		return nil
 	}
-	return fmt.Errorf("%w: %s (isolation is required)", ErrUnavailable, why(f.abi))
+	return fmt.Errorf("%w: %s (isolation is required)", ErrUnavailable, shim.Why(f.abi))
 }
 
 // Confine has a command start within the fence. Programs are named by absolute
@@ -166,7 +168,7 @@ func (f *Fence) Confine(cmd *exec.Cmd, r Reach) error {
 	} else if !filepath.IsAbs(program) || !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
 		return fmt.Errorf("%s is no program", program)
 	}
-	args := append([]string{shimName}, f.args...)
+	args := append([]string{shim.Name}, f.args...)
 	for _, path := range append(slices.Clone(r.Read), program) {
 		args = append(args, "-r", path)
 	}
@@ -180,6 +182,18 @@ func (f *Fence) Confine(cmd *exec.Cmd, r Reach) error {
 
 // self is this binary, also where another has taken its place since.
 const self = "/proc/self/exe"
+
+// Lacks says what a version of Landlock does not keep programs from.
+func Lacks(abi int) []string {
+	var lacks []string
+	if abi < 3 {
+		lacks = append(lacks, "emptying files that are not theirs (Linux 6.2 does)")
+	}
+	if abi < 6 {
+		lacks = append(lacks, "sending signals to other processes of the same user (Linux 6.12 does)")
+	}
+	return lacks
+}
 
 // resolve follows links. What is not there is taken as it is.
 func resolve(path string) (string, error) {
