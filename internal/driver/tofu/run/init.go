@@ -308,7 +308,7 @@ func (r *Runner) earlyVariables() []string {
 }
 
 func (r *Runner) initOnce(ctx context.Context, args []string) error {
-	e, err := r.execute(ctx, job{operation: "init", args: args, env: r.cacheEnv, writes: r.initWrites()})
+	e, err := r.execute(ctx, job{operation: "init", args: args, env: r.cacheEnv})
 	if err != nil {
 		return err
 	}
@@ -340,7 +340,7 @@ func (r *Runner) selectWorkspace(ctx context.Context) error {
 	if strings.HasPrefix(w, "-") {
 		return configError("Invalid workspace", fmt.Sprintf("%q can't be the name of a workspace", w))
 	}
-	e, err := r.execute(ctx, job{operation: "workspace", args: []string{"workspace", "select", "-no-color", "-or-create", w}, writes: r.initWrites()})
+	e, err := r.execute(ctx, job{operation: "workspace", args: []string{"workspace", "select", "-no-color", "-or-create", w}})
 	if err != nil {
 		return err
 	}

@@ -17,10 +17,11 @@ import (
 
 // reach is what a run may read and write.
 func (r *Runner) reach(j job) isolate.Reach {
-	return isolate.Reach{
-		Read:  append(r.readable(), j.reads...),
-		Write: append([]string{r.folder.home(), r.temp(), r.config.Tree, filepath.Dir(r.folder.State(""))}, j.writes...),
+	write := append([]string{r.folder.home(), r.temp(), r.config.Tree, filepath.Dir(r.folder.State(""))}, j.writes...)
+	if j.operation == "init" || j.operation == "workspace" {
+		write = append(write, r.initWrites()...)
 	}
+	return isolate.Reach{Read: append(r.readable(), j.reads...), Write: write}
 }
 
 // queryReach is what a query may.
@@ -33,7 +34,7 @@ func (r *Runner) queryReach(file string) isolate.Reach {
 }
 
 func (r *Runner) readable() []string {
-	paths := []string{r.folder.Path, r.config.Tree}
+	paths := append([]string{r.folder.Path, r.config.Tree}, r.config.Readable...)
 	if r.config.CLIConfig != "" {
 		paths = append(paths, r.config.CLIConfig)
 	}

@@ -119,6 +119,8 @@ type Config struct {
 	// the module may read and write; Module itself if empty.
 	Fence *isolate.Fence `json:"-"`
 	Tree  string
+	// Readable are further paths that the program may read.
+	Readable []string
 	// Temp is an existing folder with a short path for the sockets of providers,
 	// whose paths the kernel limits to some 100 bytes. One below Folder.Path if
 	// empty.
