@@ -2,7 +2,7 @@
 // another program, where it is started under the name Name.
 //
 // It does so before the other packages of the binary are made ready, of which Plumb
-// has many: that takes 70 ms and 120 MB, this 3 ms and 12 MB. Go makes those ready
+// has many: that takes 70 ms, this 3 ms. Go makes those ready
 // first that depend on the least, so this package imports nothing but syscall, errors
 // and strconv; it has the few constants of the kernel that it needs itself, and
 // makes its system calls itself. (The library for them, go-landlock, restricts all
