@@ -1,6 +1,9 @@
 package server
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // TestInstance has commands of one user keep each other's locks, and a server know
 // its own of before.
