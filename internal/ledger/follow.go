@@ -131,6 +131,16 @@ func (l *Ledger) catchUp(ctx context.Context, size uint64) error {
 		l.index = x
 		l.mu.Unlock()
 	}
+	if err := l.copyInto(ctx, x, size); err != nil {
+		l.mu.Lock() // it is opened, and looked at, anew
+		l.index = nil
+		l.mu.Unlock()
+		return joinClose(err, x)
+	}
+	return nil
+}
+
+func (l *Ledger) copyInto(ctx context.Context, x *index.Index, size uint64) error {
 	at, err := x.Size(ctx)
 	if err != nil {
 		return err

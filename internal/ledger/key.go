@@ -61,21 +61,31 @@ func loadKey(dir string, create bool) (signingKey, error) {
 
 // newKey makes a key and keeps it.
 func newKey(dir, origin string) (signingKey, error) {
-	private, _, err := note.GenerateKey(rand.Reader, origin)
-	if err != nil {
-		return signingKey{}, fmt.Errorf("make a key for the ledger: %w", err)
-	}
-	key, err := parseKey(private)
+	private, key, err := generateKey(origin)
 	if err != nil {
 		return signingKey{}, err
 	}
-	if err := addPublic(dir, key.public); err != nil { // first: an entry must never be signed by a key that nobody knows
-		return signingKey{}, err
+	return key, keepKey(dir, private, key)
+}
+
+func generateKey(origin string) (private string, key signingKey, err error) {
+	private, _, err = note.GenerateKey(rand.Reader, origin)
+	if err != nil {
+		return "", signingKey{}, fmt.Errorf("make a key for the ledger: %w", err)
+	}
+	key, err = parseKey(private)
+	return private, key, err
+}
+
+// keepKey makes a key the one that signs.
+func keepKey(dir, private string, key signingKey) error {
+	if err := addPublic(dir, key.public); err != nil { // first: nothing may be signed by a key that nobody knows
+		return err
 	}
 	if err := writeFile(filepath.Join(dir, keyFile), []byte(private+"\n"), 0o600); err != nil {
-		return signingKey{}, fmt.Errorf("keep the ledger's key: %w", err)
+		return fmt.Errorf("keep the ledger's key: %w", err)
 	}
-	return key, nil
+	return nil
 }
 
 // parseKey reads a key in the form of signed notes, and works out its public half.
