@@ -139,6 +139,9 @@ type Keys struct {
 // Origin names the log.
 func (k Keys) Origin() string { return k.origin }
 
+// Texts are the keys as they are written, the latest last.
+func (k Keys) Texts() []string { return slices.Clone(k.texts) }
+
 // Latest is the key that signs now.
 func (k Keys) Latest() string { return k.texts[len(k.texts)-1] }
 

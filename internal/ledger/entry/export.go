@@ -61,7 +61,7 @@ func (c *CSV) Write(e Entry) error {
 		e.Plan.Risk, e.Message, details,
 	}
 	for i := range row {
-		row[i] = harmless(row[i])
+		row[i] = Harmless(row[i])
 	}
 	return c.w.Write(row)
 }
@@ -86,9 +86,9 @@ func joined(list []string) string {
 	return strings.Join(list, "; ")
 }
 
-// harmless keeps a spreadsheet from taking a text for a formula: an apostrophe
+// Harmless keeps a spreadsheet from taking a text for a formula: an apostrophe
 // before it makes it a text.
-func harmless(cell string) string {
+func Harmless(cell string) string {
 	switch r := strings.TrimLeft(cell, " \t\r\n\"'"); {
 	case r == "":
 		return cell
