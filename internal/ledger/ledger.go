@@ -54,9 +54,6 @@ const (
 	defaultInterval = 250 * time.Millisecond
 	defaultReserve  = 64 << 20
 
-	// batches: whoever appends waits for the first entry of a batch to grow this
-	// old, far less than the disk then takes to have it for good.
-	batchAge  = time.Millisecond
 	batchSize = layout.EntryBundleWidth
 
 	// shutdownTimeout is how long Close waits for the last checkpoint.
@@ -105,6 +102,8 @@ type Ledger struct {
 	closing  sync.RWMutex // held for writing by Close
 	closed   bool
 	pending  sync.WaitGroup
+	requests chan request  // to the batcher
+	batched  chan struct{} // closed when the batcher has ended
 	followed chan struct{} // closed when the follower has ended
 
 	faults faults
@@ -123,7 +122,10 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 	if err := os.MkdirAll(filepath.Join(o.Dir, logDir), 0o700); err != nil {
 		return nil, fmt.Errorf("open the ledger: %w", err)
 	}
-	l := &Ledger{options: o, store: newStore(o.Dir), lock: flock.New(filepath.Join(o.Dir, lockFile)), followed: make(chan struct{})}
+	l := &Ledger{
+		options: o, store: newStore(o.Dir), lock: flock.New(filepath.Join(o.Dir, lockFile)),
+		followed: make(chan struct{}), batched: make(chan struct{}), requests: make(chan request, batchSize),
+	}
 	held, err := l.lock.TryLock()
 	if err != nil {
 		return nil, fmt.Errorf("open the ledger: %w", err)
@@ -137,6 +139,7 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 		return nil, fmt.Errorf("open the ledger in %s: %w", o.Dir, err)
 	}
 	go l.follow()
+	go l.batch()
 	if first {
 		_, err := l.Append(ctx, Entry{Kind: entry.LedgerOpened, Actor: entry.Actor{User: "plumb"}, Message: "the ledger begins", Details: map[string]string{"origin": l.keys.origin, "key": l.keys.Latest()}})
 		if err != nil {
@@ -217,7 +220,7 @@ func (l *Ledger) startAppender(ctx context.Context, last Checkpoint) (bool, erro
 		WithCheckpointSigner(l.signer).
 		WithCheckpointInterval(l.options.CheckpointInterval).
 		WithCheckpointRepublishInterval(0).
-		WithBatching(batchSize, batchAge).
+		WithBatching(batchSize, handOver).
 		WithShutdownTimeout(shutdownTimeout)
 	appender, shutdown, reader, err := tessera.NewAppender(running, driver, options)
 	if err != nil {
@@ -279,18 +282,10 @@ func (l *Ledger) Append(ctx context.Context, e Entry) (uint64, error) {
 	l.pending.Add(1)
 	l.closing.RUnlock()
 
-	type answer struct {
-		index uint64
-		err   error
-	}
-	answers := make(chan answer, 1)
-	go func() {
-		defer l.pending.Done()
-		i, err := l.append(raw)
-		answers <- answer{i, err}
-	}()
+	r := request{raw, make(chan answer, 1)}
+	l.requests <- r
 	select {
-	case a := <-answers:
+	case a := <-r.answer:
 		if a.err != nil {
 			return 0, fmt.Errorf("record %s in the ledger: %w", e.Kind, a.err)
 		}
@@ -298,33 +293,6 @@ func (l *Ledger) Append(ctx context.Context, e Entry) (uint64, error) {
 	case <-ctx.Done():
 		return 0, fmt.Errorf("record %s in the ledger: %w (it may be recorded all the same)", e.Kind, context.Cause(ctx))
 	}
-}
-
-func (l *Ledger) append(raw []byte) (uint64, error) {
-	err := l.writable()
-	var i tessera.Index
-	if err == nil {
-		i, err = l.add(context.Background(), tessera.NewEntry(raw))()
-	}
-	if errors.Is(err, tessera.ErrPushback) {
-		return 0, err // too many at once is no fault of the disk
-	}
-	l.faults.set(faultAppend, err)
-	if err != nil {
-		l.signer.wake() // the follower tries when it works again
-	}
-	return i.Index, err
-}
-
-// writable tells with an error if the log's folder cannot be written. Tessera
-// ends the process where it cannot open its lock, as on a disk that has become
-// read only; this asks first.
-func (l *Ledger) writable() error {
-	file, err := os.OpenFile(filepath.Join(l.store.dir, ".state", ".writable"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return err
-	}
-	return file.Close()
 }
 
 // Close records what is pending, publishes the last checkpoint and gives the
@@ -339,6 +307,8 @@ func (l *Ledger) Close(ctx context.Context) error {
 	l.closing.Unlock()
 
 	l.pending.Wait()
+	close(l.requests)
+	<-l.batched
 	err := l.shutdown(ctx)
 	if err != nil {
 		err = fmt.Errorf("publish the ledger's last checkpoint: %w", err)

@@ -87,8 +87,27 @@ func Verify(ctx context.Context, o VerifyOptions) (Verdict, error) {
 		return v.verdict, err
 	}
 	v.compareSizes()
-	slices.SortStableFunc(v.verdict.Findings, func(a, b Finding) int { return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.Last, b.Last)) })
+	v.verdict.Findings = exactFirst(v.verdict.Findings)
 	return v.verdict, nil
+}
+
+// exactFirst sorts by the first entry that is wrong. What is said of many entries
+// comes after what is said of one among them.
+func exactFirst(findings []Finding) []Finding {
+	exact := func(f Finding) uint64 {
+		first := f.First
+		for _, g := range findings {
+			if g.First == g.Last && g.First >= f.First && g.First <= f.Last && (first == f.First || g.First < first) {
+				first = g.First
+			}
+		}
+		return first
+	}
+	sorted := slices.Clone(findings)
+	slices.SortStableFunc(sorted, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(exact(a), exact(b)), cmp.Compare(a.Last-min(a.First, a.Last), b.Last-min(b.First, b.Last)))
+	})
+	return sorted
 }
 
 // mark is a size at which the root of the tree is known.
