@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
 	"github.com/plumb-dev/plumb/internal/ledger"
 	"github.com/plumb-dev/plumb/internal/ledger/entry"
 )
@@ -143,5 +145,29 @@ func TestAuditVerifyNamesTheFirstBadEntry(t *testing.T) {
 	var v verdict
 	if err := json.Unmarshal([]byte(out), &v); err != nil || v.OK || len(v.Findings) == 0 || v.Findings[0].First != 1 {
 		t.Error(err, fmt.Sprintf("%+v", v))
+	}
+}
+
+// TestAuditJSON holds what the commands print to their schemas.
+func TestAuditJSON(t *testing.T) {
+	dir := recordedLedger(t)
+	for name, args := range map[string]string{"audit-log": "audit log --limit 4", "audit-verify": "audit verify", "report": "report"} {
+		t.Run(name, func(t *testing.T) {
+			out, errs, code := commandIn(t.Context(), append(strings.Fields(args), "-o", "json", "--dir", dir)...)
+			if code != 0 {
+				t.Fatal(errs)
+			}
+			schema, err := jsonschema.NewCompiler().Compile(filepath.Join("..", "..", "docs", "reference", "schemas", name+".json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			value, err := jsonschema.UnmarshalJSON(strings.NewReader(out))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := schema.Validate(value); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

@@ -103,8 +103,13 @@ func (c *chain) add(at time.Time, note []byte) error {
 	if err != nil {
 		return fmt.Errorf("keep a checkpoint: %w", err)
 	}
-	if _, err := c.file.Write(append(line, '\n')); err != nil {
+	end, err := c.file.Seek(0, io.SeekEnd)
+	if err != nil {
 		return fmt.Errorf("keep a checkpoint: %w", err)
+	}
+	if _, err := c.file.Write(append(line, '\n')); err != nil {
+		// Half a line, as on a full disk, must not become the beginning of the next.
+		return fmt.Errorf("keep a checkpoint: %w", errors.Join(err, c.file.Truncate(end)))
 	}
 	return nil
 }

@@ -283,7 +283,12 @@ func (l *Ledger) Append(ctx context.Context, e Entry) (uint64, error) {
 	l.closing.RUnlock()
 
 	r := request{raw, make(chan answer, 1)}
-	l.requests <- r
+	select {
+	case l.requests <- r:
+	case <-ctx.Done():
+		l.pending.Done()
+		return 0, fmt.Errorf("record %s in the ledger: %w", e.Kind, context.Cause(ctx))
+	}
 	select {
 	case a := <-r.answer:
 		if a.err != nil {
