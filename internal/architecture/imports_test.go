@@ -103,6 +103,10 @@ var layers = []struct {
 	{"internal/driver/...", contracts, "a driver never knows another, nor the engine"},
 
 	{"internal/engine/...", append([]string{"internal/engine", "internal/decide", "internal/diff", "internal/window", "internal/signature"}, contracts...), "the engine knows contracts, and no implementation"},
+	{"internal/ledger/entry", nil, "what is recorded, as a pure type: whoever makes entries needs nothing else"},
+	{"internal/ledger/report", []string{"internal/ledger/entry"}, "figures are a function of entries"},
+	{"internal/ledger/index", []string{"internal/ledger/entry"}, "finds entries without knowing how the log is kept"},
+	{"internal/ledger", []string{"internal/ledger/entry", "internal/ledger/index"}, "keeps entries without knowing who makes them"},
 	{"internal/mirror", nil, "copies objects without knowing what they mean"},
 	{"internal/controller", append([]string{"internal/engine", "internal/mirror", "internal/window", "internal/signature"}, contracts...), "stands between the Kubernetes API and the engine's ports"},
 	{"internal/fleet", append([]string{"internal/engine", "internal/mirror"}, contracts...), "knows how clusters are reached; the driver asks it by an interface of its own"},
@@ -115,14 +119,16 @@ var layers = []struct {
 	{"internal/architecture", nil, "only a test"},
 	{"internal/server", append([]string{
 		"internal/source/...", "internal/render/...", "internal/driver/...", "internal/engine", "internal/decide", "internal/artifact",
-		"internal/controller", "internal/fleet", "internal/mirror", "internal/ledger", "internal/notify",
+		"internal/controller", "internal/fleet", "internal/mirror", "internal/ledger", "internal/ledger/entry", "internal/notify",
 	}, contracts...), "the composition root knows every part, but neither the command line nor the local control plane"},
 	{"internal/cli", append([]string{
 		"internal/source/...", "internal/render/...", "internal/driver/kube/assess", "internal/engine",
 		"internal/localkube", "internal/demo", "internal/server", "internal/controller", "internal/diff", "internal/artifact", "internal/window", "internal/notify",
+		"internal/ledger/...",
 	}, contracts...), "a client: it starts the composition root, and uses renderers and health checks offline; it never drives a destination itself"},
 	{"cmd/plumb", []string{"internal/cli", "internal/localkube/components"}, "the one program that holds everything"},
 	{"bench/tofu", append([]string{"internal/driver/tofu", "internal/driver/tofu/probe/..."}, contracts...), "it measures the probe and the driver themselves, beside bare tools"},
+	{"bench/ledger", []string{"internal/ledger", "internal/ledger/entry"}, "it measures the ledger itself, beside bare files"},
 	{"bench/...", []string{"api/v1alpha1", "internal/localkube", "bench/..."}, "a benchmark looks from outside"},
 	{"test/...", []string{"api/v1alpha1", "internal/localkube/...", "bench/harness", "test/..."}, "end-to-end tests look from outside"},
 }

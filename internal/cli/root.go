@@ -95,7 +95,8 @@ func newRootCommand(streams Streams, env environment) *cobra.Command {
 	addGroup(root, groupRun, c.newUpCommand(), c.newDownCommand(), c.newResetCommand(), newServerCommand(streams, env.Tools))
 	addGroup(root, groupLook,
 		c.newGetCommand(), c.newDescribeCommand(), c.newDiffCommand(), c.newPlanCommand(), c.newPlansCommand(),
-		c.newTreeCommand(), c.newHistoryCommand(), c.newLogsCommand(), c.newWindowsCommand())
+		c.newTreeCommand(), c.newHistoryCommand(), c.newLogsCommand(), c.newWindowsCommand(),
+		c.newAuditCommand(), c.newReportCommand())
 	addGroup(root, groupChange,
 		c.newSyncCommand(), c.newApproveCommand(), c.newRejectCommand(), c.newRefreshCommand(), c.newStateCommand(), c.newWaitCommand(),
 		c.newPinCommand(), c.newUnpinCommand(), c.newFreezeCommand(), c.newThawCommand(), c.newDeleteCommand())
