@@ -29,7 +29,7 @@ func configMap(name, value string) map[string]any {
 func secret(value string) map[string]any {
 	return map[string]any{
 		"apiVersion": "v1", "kind": "Secret",
-		"metadata": map[string]any{"name": "keys", "annotations": map[string]any{lastApplied: value}},
+		"metadata": map[string]any{"name": "keys", "annotations": map[string]any{"kubectl.kubernetes.io/last-applied-configuration": value}},
 		"data":     map[string]any{"password": value},
 	}
 }
