@@ -193,7 +193,8 @@ func (c commandline) awaitDeletion(ctx context.Context, a application) error {
 func deletionMessages(a application) []string {
 	var messages []string
 	for _, condition := range a.Status.Conditions {
-		if condition.Type == v1alpha1.ConditionDeletionError || condition.Type == v1alpha1.ConditionWaitingForDependency {
+		switch condition.Type {
+		case v1alpha1.ConditionDeletionError, v1alpha1.ConditionWaitingForDependency, v1alpha1.ConditionWaitingForApproval, v1alpha1.ConditionPlanRejected:
 			messages = append(messages, printable(condition.Message))
 		}
 	}

@@ -258,11 +258,17 @@ func (c commandline) describePlan(out io.Writer, p proposed) {
 func riskText(r v1alpha1.PlanRisk) string {
 	var parts []string
 	for _, part := range []struct {
-		n    int
-		text string
-	}{{r.Destroys, "deletes %s"}, {r.Replaces, "replaces %s"}, {r.Secrets, "touches %s that are Secrets"}, {r.Irreversible, "%s cannot be undone by a revert"}} {
+		n           int
+		before, one string
+		after       string
+	}{
+		{r.Destroys, "deletes ", "resource", ""},
+		{r.Replaces, "replaces ", "resource", ""},
+		{r.Secrets, "touches ", "Secret", ""},
+		{r.Irreversible, "", "change", " that a revert does not undo"},
+	} {
 		if part.n > 0 {
-			parts = append(parts, fmt.Sprintf(part.text, plural(part.n, "resource")))
+			parts = append(parts, part.before+plural(part.n, part.one)+part.after)
 		}
 	}
 	return strings.Join(parts, ", ")

@@ -86,7 +86,7 @@ func (a Approval) needs(s Start) bool {
 func Approve(s Start, a Approval) Decision {
 	if !a.needs(s) {
 		if s.OnApproval {
-			return Idle{"out of sync, and nothing of it can be changed"}
+			return Idle{s.Otherwise}
 		}
 		return s
 	}
@@ -125,16 +125,17 @@ func waitsFor(a Approval) string {
 // propose makes of a decision to do nothing a plan that people may approve, where
 // there is something that they could want to be done.
 func propose(f Facts, d Decision) Decision {
-	if _, idle := d.(Idle); !idle || !f.Proposes {
+	idle, is := d.(Idle)
+	if !is || !f.Proposes {
 		return d
 	}
 	reported := f.Pending.DriftReport > 0 && (!f.Whole || f.Pending.Declared+f.Pending.Extra == 0)
 	switch {
 	case f.Approve == Always && !f.Policy.Automated && f.Pending.Declared+f.Pending.Extra+f.Pending.DriftDefault > 0:
 		// Whoever looks at the plan sees what it deletes.
-		return again(f, Start{Scope: Full, Prune: true, OnApproval: true, Why: "approved"})
+		return again(f, Start{Scope: Full, Prune: true, OnApproval: true, Otherwise: idle.Why, Why: "approved"})
 	case reported:
-		return Start{Scope: Heal, Reported: true, OnApproval: true, Why: "the drift is to be put right, as was approved"}
+		return Start{Scope: Heal, Reported: true, OnApproval: true, Otherwise: idle.Why, Why: "the drift is to be put right, as was approved"}
 	}
 	return d
 }

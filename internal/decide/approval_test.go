@@ -9,7 +9,7 @@ import (
 
 func TestApprove(t *testing.T) {
 	full, heal := Start{Scope: Full, Prune: true, Why: "w"}, Start{Scope: Heal, Why: "w"}
-	reported := Start{Scope: Heal, Reported: true, OnApproval: true, Why: "w"}
+	reported := Start{Scope: Heal, Reported: true, OnApproval: true, Otherwise: "drifted", Why: "w"}
 	for name, c := range map[string]struct {
 		reason string
 		start  Start
@@ -30,7 +30,7 @@ func TestApprove(t *testing.T) {
 		"DriftHeal":   {"a heal is asked about", heal, Approval{When: Drift, Steps: 1, Need: 1}, Await{For: "the plan waits for approval", Start: heal}},
 		"DriftSync":   {"a sync is not", full, Approval{When: Drift, Steps: 1, Destroys: 1}, full},
 		"Reported":    {"what begins only on approval waits without a policy", reported, Approval{When: Never, Steps: 1, Need: 1}, Await{For: "the plan waits for approval", Start: reported}},
-		"Immovable":   {"and does nothing where nothing can be done", reported, Approval{}, Idle{"out of sync, and nothing of it can be changed"}},
+		"Immovable":   {"and does nothing where nothing can be done", reported, Approval{}, Idle{"drifted"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(c.want, Approve(c.start, c.given)); diff != "" {
@@ -42,8 +42,11 @@ func TestApprove(t *testing.T) {
 
 func TestPropose(t *testing.T) {
 	now := time.Date(2026, 1, 1, 9, 0, 0, 0, time.UTC)
-	propose := Start{Scope: Full, Prune: true, OnApproval: true, Why: "approved"}
+	propose := Start{Scope: Full, Prune: true, OnApproval: true, Otherwise: "out of sync; automated sync is off", Why: "approved"}
 	report := Start{Scope: Heal, Reported: true, OnApproval: true, Why: "the drift is to be put right, as was approved"}
+	report.Otherwise = "out of sync: live state has drifted, and a drift rule asks to report it only"
+	manual := report
+	manual.Otherwise = propose.Otherwise
 	for name, c := range map[string]struct {
 		reason string
 		facts  Facts
@@ -55,7 +58,7 @@ func TestPropose(t *testing.T) {
 		"InSync":     {"nothing is not proposed", Facts{Approve: Always, Proposes: true}, Idle{"in sync"}},
 		"Failed":     {"what failed is not begun again at once", Facts{Now: now, Approve: Always, Proposes: true, Desired: "a", Pending: Pending{Declared: 1}, Policy: Policy{Retry: DefaultRetry}, Last: &Attempt{Desired: "a", Failed: true, Failures: 1, At: now}}, BackOff{now.Add(5 * time.Second), "sync failed, retry 1"}},
 		"Report":     {"reported drift may be put right", Facts{Proposes: true, Policy: automated(), Pending: Pending{DriftReport: 1}}, report},
-		"ReportOnly": {"also where nothing is automated", Facts{Proposes: true, Pending: Pending{DriftReport: 1}}, report},
+		"ReportOnly": {"also where nothing is automated", Facts{Proposes: true, Pending: Pending{DriftReport: 1}}, manual},
 		"Whole":      {"of a whole, no part can be healed alone", Facts{Proposes: true, Whole: true, Pending: Pending{DriftReport: 1, Declared: 1}}, Idle{"out of sync; automated sync is off"}},
 		"Waiting":    {"nobody is asked before its dependencies are there", Facts{Approve: Always, Proposes: true, Pending: Pending{Declared: 1}, Waiting: []string{"db"}}, Wait{"waiting for db"}},
 	} {

@@ -174,8 +174,10 @@ type (
 		Prune bool
 		// Reported tells whether drift belongs to it that a rule asks to report only.
 		Reported bool
-		// OnApproval is set where it begins only because people approve it.
+		// OnApproval is set where it begins only because people approve it, and
+		// Otherwise is why it does not begin without.
 		OnApproval bool
+		Otherwise  string
 		Why        string
 	}
 	// Continue the sync under way.

@@ -216,6 +216,9 @@ func (p *pass) heard(c *v1alpha1.Plan) verdict {
 			Name: said.Name, Decision: said.Spec.Decision, User: said.Spec.User, Groups: said.Spec.Groups,
 			At: said.CreationTimestamp, Reason: said.Spec.Reason,
 		}
+		if v.standing == decide.Rejected {
+			break // nothing that is said afterwards counts
+		}
 		if said.Spec.Decision == v1alpha1.DecisionReject {
 			v.said = append(v.said, record)
 			v.standing, v.by, v.because = decide.Rejected, said.Spec.User, said.Spec.Reason

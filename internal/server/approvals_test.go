@@ -200,7 +200,34 @@ func TestApprovals(t *testing.T) {
 	if got := w.password(); got != "three-"+planted {
 		t.Errorf("the password is %q", got)
 	}
+	w.deletion()
 	w.saysNothing(dir, said)
+}
+
+// deletion needs approval, too.
+func (w *approvalWorld) deletion() {
+	w.t.Helper()
+	apps := w.api.Resource(applications).Namespace(w.ns)
+	if _, err := apps.Patch(w.t.Context(), "app", "application/merge-patch+json", []byte(`{"metadata":{"finalizers":["plumb.dev/resources-finalizer"]}}`), metav1.PatchOptions{}); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := apps.Delete(w.t.Context(), "app", metav1.DeleteOptions{}); err != nil {
+		w.t.Fatal(err)
+	}
+	p := w.waits("the deletion waits")
+	if p.Spec.Reason != v1alpha1.PlanReasonDelete || p.Spec.Risk.Destroys != 4 || w.password() == "" {
+		w.t.Errorf("%+v", p.Spec)
+	}
+	w.approve(p)
+	eventually(w.t, "the Application is gone", func() error {
+		if _, err := apps.Get(w.t.Context(), "app", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("it is there: %w", err)
+		}
+		return nil
+	})
+	if w.password() != "" {
+		w.t.Error("the Secret is still there")
+	}
 }
 
 func phases(all map[string]v1alpha1.Plan) []string {
