@@ -53,17 +53,26 @@ func (p Pin) Fits(sources int) error {
 
 // String says since when, by whom and why an Application is pinned, and at what.
 func (p Pin) String() string {
-	text := "pinned at " + strings.Join(p.Revisions, ", ")
+	text := "pinned at " + clip(strings.Join(p.Revisions, ", "))
 	if p.At != "" {
-		text += " since " + p.At
+		text += " since " + clip(p.At)
 	}
 	if p.By != "" {
-		text += " by " + p.By
+		text += " by " + clip(p.By)
 	}
 	if p.Reason != "" {
-		text += ": " + p.Reason
+		text += ": " + clip(p.Reason)
 	}
 	return text
+}
+
+// clip bounds a text that somebody wrote, and that all Applications repeat.
+func clip(s string) string {
+	const most = 1024
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 // RevisionsOf gives the revisions of an entry of the history, one for each
@@ -97,7 +106,7 @@ func (f *Freeze) InForce(now time.Time) bool {
 // FreezeFrom reads the ConfigMap that freezes everything. What of it cannot be
 // read is as if it were not there: the freeze itself holds.
 func FreezeFrom(data map[string]string) *Freeze {
-	f := &Freeze{Reason: data["reason"], By: data["by"]}
+	f := &Freeze{Reason: clip(data["reason"]), By: clip(data["by"])}
 	for key, to := range map[string]**metav1.Time{"at": &f.At, "until": &f.Until} {
 		if at, err := time.Parse(time.RFC3339, data[key]); err == nil {
 			*to = &metav1.Time{Time: at}

@@ -138,6 +138,8 @@ type Trial struct {
 	Healthy, Suspended bool
 	// Pinned Applications stay where they are.
 	Pinned bool
+	// Held tells that the sync was held back when it was last looked at.
+	Held bool
 	// To names the revision that was healthy last; empty where there is none.
 	To string
 }
@@ -150,7 +152,7 @@ func failing(f Facts) (RollBack, bool) {
 		return RollBack{}, false
 	case f.Gates.Frozen != "", f.Running != nil && underWay(f) != nil: // what is held back is not late
 		return RollBack{}, false
-	case t.Pinned, t.Healthy, t.Suspended, t.To == "":
+	case t.Pinned, t.Held, t.Healthy, t.Suspended, t.To == "":
 		return RollBack{}, false
 	case f.Running == nil && failedForGood(f):
 		return RollBack{"its sync failed for good"}, true

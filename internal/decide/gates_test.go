@@ -62,6 +62,7 @@ func TestGated(t *testing.T) {
 		"Healthy":         {"what is healthy stays", Facts{Policy: automated(), Desired: "b", Trial: trial(func(t *Trial) { t.Healthy = true })}, Idle{"in sync"}},
 		"Suspended":       {"what waits for somebody has not failed", Facts{Policy: automated(), Desired: "b", Trial: trial(func(t *Trial) { t.Suspended = true })}, Idle{"in sync"}},
 		"PinnedStays":     {"a pinned Application stays", Facts{Policy: automated(), Desired: "b", Trial: trial(func(t *Trial) { t.Pinned = true })}, Idle{"in sync"}},
+		"HeldUntilNow":    {"what was held back is not late", Facts{Policy: automated(), Desired: "b", Running: &Run{Desired: "b", Automated: true}, Trial: trial(func(t *Trial) { t.Held = true })}, Continue{}},
 		"NothingToGoBack": {"without a healthy revision there is nowhere to go", Facts{Policy: automated(), Desired: "b", Trial: trial(func(t *Trial) { t.To = "" })}, Idle{"in sync"}},
 		"Blind":           {"what cannot be seen is not judged", Facts{Policy: automated(), Unavailable: "no route", Trial: trial(nil)}, BackOff{now.Add(5 * time.Second), "no route"}},
 		"ForGood": {"a sync that nobody tries again has failed", Facts{Policy: limited, Desired: "b", Pending: declared, Last: &Attempt{Desired: "b", Failed: true, Failures: 2, At: now},

@@ -184,9 +184,6 @@ func (p *pass) hold(ctx context.Context, d decide.Hold) bool {
 	if p.st.running == nil {
 		return false
 	}
-	if p.st.trial != nil {
-		p.st.trial.since = now // what is held back is not late
-	}
 	p.holding = true
 	return p.step(ctx)
 }

@@ -245,3 +245,34 @@ func TestNothingToRollBackTo(t *testing.T) {
 	s.later(time.Minute)
 	s.check()
 }
+
+func TestWhatIsHeldBackIsNotLate(t *testing.T) {
+	s := newStory(t, memory.Born(func(ref plan.Ref, _ map[string]any) health.Health {
+		if ref.Kind == "Deployment" {
+			return health.Health{Status: health.Progressing, Message: "starting"}
+		}
+		return health.Health{Status: health.Healthy}
+	}))
+	web := func(v string) map[string]string {
+		return map[string]string{"web/db.yaml": object("Deployment", "db", v, "sync-wave=-1"), "web/web.yaml": object("ConfigMap", "web", v)}
+	}
+	s.git.commit(web("1"))
+	s.app("web", rollsBack("5m"))
+	s.tell("an Application appears")
+	s.world.SetHealth("apps/Deployment/shop/db", health.Health{Status: health.Healthy})
+	s.tell("it is healthy")
+	s.git.commit(web("2"))
+	s.world.SetHealth("apps/Deployment/shop/db", health.Health{Status: health.Progressing})
+	s.tell("a commit changes it")
+	s.gates.frozen = []Frozen{{Where: "project shop is", Freeze: v1alpha1.Freeze{Reason: "the launch", By: "ada"}}}
+	s.tell("its project is frozen meanwhile")
+	s.later(time.Hour)
+	s.restart()
+	s.tell("the engine starts anew")
+	s.later(time.Hour)
+	s.gates.frozen = nil
+	s.tell("it is thawed")
+	s.later(4 * time.Minute)
+	s.later(2 * time.Minute)
+	s.check()
+}

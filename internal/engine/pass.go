@@ -316,6 +316,7 @@ func retryOf(r *v1alpha1.RetryStrategy) decide.Retry {
 // act does what was decided, and tells whether to look and decide again.
 func (p *pass) act(ctx context.Context) bool {
 	p.holding = false
+	p.watchHold()
 	switch d := p.decision.(type) {
 	case decide.Start:
 		asked := p.requested()

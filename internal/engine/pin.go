@@ -23,13 +23,32 @@ type Pins interface {
 type trial struct {
 	revisions []string
 	since     time.Time
+	// held is set while the sync is held back: that time does not count.
+	held bool
 }
 
-func trialFrom(t *v1alpha1.RevisionTrial) *trial {
+// trialFrom takes up the trial that an earlier process watched.
+func trialFrom(app *v1alpha1.Application) *trial {
+	t := app.Status.Trial
 	if t == nil {
 		return nil
 	}
-	return &trial{revisions: t.Revisions, since: t.Since.Time}
+	return &trial{revisions: t.Revisions, since: t.Since.Time, held: slices.ContainsFunc(app.Status.Conditions, func(c v1alpha1.ApplicationCondition) bool {
+		return c.Type == v1alpha1.ConditionSyncWindow || c.Type == v1alpha1.ConditionFrozen
+	})}
+}
+
+// watchHold begins a trial's time anew when what held the sync back is gone.
+func (p *pass) watchHold() {
+	t := p.st.trial
+	if t == nil {
+		return
+	}
+	_, held := p.decision.(decide.Hold)
+	if t.held && !held {
+		t.since = p.e.Clock.Now()
+	}
+	t.held = held
 }
 
 // pinTo makes the pinned revisions those that are wanted, unless a sync asks for
@@ -98,7 +117,7 @@ func (p *pass) trial() *decide.Trial {
 	}
 	out := &decide.Trial{
 		Since: t.since, Deadline: p.app.Spec.SyncPolicy.GetHealthDeadline(), Healthy: p.sound(),
-		Suspended: p.compared && p.worst() == health.Suspended, Pinned: p.pin != nil,
+		Suspended: p.compared && p.worst() == health.Suspended, Pinned: p.pin != nil, Held: t.held,
 	}
 	if h, ok := p.lastHealthy(); ok && p.e.Pins != nil {
 		out.To = shortRevisions(h.RevisionsOf())

@@ -76,7 +76,7 @@ func (st *state) load(app *v1alpha1.Application, intents Intents) {
 	st.forget()
 	st.uid, st.loaded = string(app.UID), true
 	st.held = heldFromStatus(app.Status.Inventory)
-	st.trial = trialFrom(app.Status.Trial)
+	st.trial = trialFrom(app)
 	if intents != nil {
 		for _, ref := range intents.Intended(st.uid) {
 			st.intended = true

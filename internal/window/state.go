@@ -112,7 +112,7 @@ func (s Set) why(at time.Time) string {
 
 const (
 	// maxTurns and horizon bound how far ahead is looked.
-	maxTurns = 4000
+	maxTurns = 500
 	horizon  = 366 * 24 * time.Hour
 )
 

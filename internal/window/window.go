@@ -154,26 +154,38 @@ func (w *Window) Active(at time.Time) bool {
 	return !last.IsZero() && !last.After(wall)
 }
 
-// next is when the window next begins or ends, or zero.
+// maxRuns bounds how many openings are looked at that run into each other.
+const maxRuns = 100
+
+// next is when the window next opens or closes; zero where it does not, as far as
+// one can see.
 func (w *Window) next(at time.Time) time.Time {
 	wall := w.wall(at)
-	var first time.Time
-	if begins := w.schedule.Next(wall); !begins.IsZero() {
-		first = begins
+	turn := w.schedule.Next(wall)
+	if begun := w.schedule.Next(wall.Add(-w.duration)); !begun.IsZero() && !begun.After(wall) {
+		turn = w.ends(begun)
 	}
-	if begun := w.schedule.Next(wall.Add(-w.duration)); !begun.IsZero() {
-		if ends := begun.Add(w.duration); first.IsZero() || ends.Before(first) {
-			first = ends
-		}
+	if turn.IsZero() {
+		return turn
 	}
-	if first.IsZero() {
-		return first
-	}
-	next := w.real(first)
+	next := w.real(turn)
 	if !next.After(at) { // the clocks are turned just now
 		next = at.Add(time.Minute)
 	}
 	return next
+}
+
+// ends is when a window that has begun ends, if it does not begin again before.
+func (w *Window) ends(begun time.Time) time.Time {
+	for range maxRuns {
+		ends := begun.Add(w.duration)
+		again := w.schedule.Next(begun)
+		if again.IsZero() || again.After(ends) {
+			return ends
+		}
+		begun = again
+	}
+	return time.Time{}
 }
 
 // String names the window for people.

@@ -79,6 +79,7 @@ func TestState(t *testing.T) {
 		"zone":                   {"the schedule is in the zone's time", []v1alpha1.SyncWindow{zone(deny(night, "1h"), "America/New_York")}, "2026-01-02T03:30:00Z", false, false, "2026-01-02T04:00:00Z"},
 		"zone in summer":         {"with its summer time", []v1alpha1.SyncWindow{zone(deny(night, "1h"), "America/New_York")}, "2026-07-02T02:30:00Z", false, false, "2026-07-02T03:00:00Z"},
 		"hour that does not be":  {"an hour that the clocks leave out does not swallow a window", []v1alpha1.SyncWindow{zone(deny("30 2 * * *", "2h"), "Europe/Berlin")}, "2026-03-29T01:15:00Z", false, false, "2026-03-29T02:30:00Z"},
+		"runs into itself":       {"openings that run into each other end with the last", []v1alpha1.SyncWindow{deny("*/30 9-11 * * *", "45m")}, "2026-01-01T09:10:00Z", false, false, "2026-01-01T12:15:00Z"},
 		"longer than its period": {"windows that overlap themselves stay open", []v1alpha1.SyncWindow{allow("0 * * * *", "90m")}, "2026-01-01T22:59:00Z", true, true, ""},
 	}
 	for name, c := range cases {
