@@ -98,7 +98,7 @@ var layers = []struct {
 
 	{"internal/engine/...", append([]string{"internal/engine", "internal/decide"}, contracts...), "the engine knows contracts, and no implementation"},
 	{"internal/gitwrite", []string{"internal/source", "internal/source/git"}, "makes commits without knowing what files mean"},
-	{"internal/adopt", []string{"api/v1alpha1", "internal/plan", "internal/source", "internal/render", hclfile}, "edits what repositories hold: whoever renders and pushes gives it the means"},
+	{"internal/adopt", []string{"api/v1alpha1", "internal/plan", "internal/source", "internal/source/memtree", "internal/render", hclfile}, "edits what repositories hold: whoever renders and pushes gives it the means"},
 	{"internal/mirror", nil, "copies objects without knowing what they mean"},
 	{"internal/controller", append([]string{"internal/engine", "internal/mirror"}, contracts...), "stands between the Kubernetes API and the engine's ports"},
 	{"internal/fleet", append([]string{"internal/engine", "internal/mirror"}, contracts...), "knows how clusters are reached; the driver asks it by an interface of its own"},
