@@ -533,30 +533,30 @@ func patchOf(d Drift, f Field) string {
 	if !f.HasLive || d.Ref.Version == "" {
 		return ""
 	}
-	return string(strategic(d.Ref, d.Ref.Name, f))
+	patch, _ := with(header(d.Ref, d.Ref.Name), f.Path, patchValue(f), false).(map[string]any)
+	return string(manifest(patch))
 }
 
-// strategic is a patch of one field, to be merged into an object.
-func strategic(ref plan.Ref, name string, f Field) []byte {
+// header is what a patch names its object by.
+func header(ref plan.Ref, name string) map[string]any {
 	version := ref.Version
 	if ref.Group != "" {
 		version = ref.Group + "/" + version
 	}
-	object := map[string]any{"apiVersion": version, "kind": ref.Kind, "metadata": map[string]any{"name": name}}
-	patched, _ := with(object, patchPath(f), patchValue(f), false).(map[string]any)
-	return manifest(patched)
+	return map[string]any{"apiVersion": version, "kind": ref.Kind, "metadata": map[string]any{"name": name}}
 }
 
-// patchPath and patchValue say what a merge has to do for a field: what is gone
-// is nulled, an item that is gone is marked.
-func patchPath(f Field) Path { return f.Path }
-
+// patchValue says what a merge has to do for a field: what is gone is nulled, an
+// item that is gone is marked.
 func patchValue(f Field) any {
 	last := f.Path[len(f.Path)-1]
 	if f.HasLive || last.isKey() {
 		return f.Live
 	}
 	gone := maps.Clone(last.Match)
+	if gone == nil {
+		gone = map[string]any{}
+	}
 	gone["$patch"] = "delete"
 	return gone
 }

@@ -57,7 +57,7 @@ func (s *session) kustomize(i int, d Drift, f Field, object map[string]any, reas
 	out = append(out, k.images(f, object)...)
 	out = append(out, k.replicas(d, f)...)
 	out = append(out, k.ownFiles(d, f)...)
-	out = append(out, k.patchFile(d, f)...)
+	out = append(out, k.patchFile(d, f, object)...)
 	return append(out, k.operations(d, f, object)...)
 }
 
@@ -149,7 +149,7 @@ func (k *kustomization) ownFiles(d Drift, f Field) []candidate {
 	var setting, others []candidate
 	for _, name := range k.files() {
 		data, err := k.s.content(k.source, name)
-		if err != nil || data == nil || name == k.file {
+		if err != nil || data == nil || name == k.file || name == k.patchName(d.Ref) {
 			continue
 		}
 		docs, err := find(data, func(o map[string]any) bool {
@@ -230,18 +230,73 @@ func (k *kustomization) names(ref plan.Ref) []string {
 }
 
 // patchFile puts the field into Plumb's own patch of the resource.
-func (k *kustomization) patchFile(d Drift, f Field) []candidate {
+func (k *kustomization) patchFile(d Drift, f Field, object map[string]any) []candidate {
+	target := k.patchName(d.Ref)
+	existing, err := k.s.content(k.source, target)
+	if err == nil && existing != nil {
+		return k.morePatch(target, existing, f, object)
+	}
 	var out []candidate
 	for _, name := range k.names(d.Ref) {
-		target := k.patchName(d.Ref)
-		if existing, err := k.s.content(k.source, target); err == nil && existing != nil {
-			continue // it is one of the overlay's own files
-		}
+		patch, _ := with(seeded(header(d.Ref, name), object, f.Path), f.Path, patchValue(f), false).(map[string]any)
 		out = append(out, k.addPatch(map[string]any{
 			"path": path.Base(target), "target": map[string]any{"kind": d.Ref.Kind, "name": name},
-		}, map[string][]byte{target: strategic(d.Ref, name, f)})...)
+		}, map[string][]byte{target: manifest(patch)})...)
 	}
 	return out
+}
+
+// morePatch adds a field to the patch that is there.
+func (k *kustomization) morePatch(target string, data []byte, f Field, object map[string]any) []candidate {
+	_, values, err := editable(data)
+	if err != nil || len(values) != 1 {
+		return nil
+	}
+	patch, ok := values[0].(map[string]any)
+	if !ok {
+		return nil
+	}
+	patch, _ = with(seeded(patch, object, f.Path), f.Path, patchValue(f), false).(map[string]any)
+	top := f.Path[:1]
+	value, _ := get(patch, top)
+	edited, err := EditYAML(data, 0, top, value, false)
+	if err != nil {
+		return nil
+	}
+	return []candidate{{source: k.source, files: map[string][]byte{target: edited}, file: target}}
+}
+
+// seeded gives a patch with all items of the lists that a path leads through, by
+// their names alone: a merge puts the items first that a patch names, and the
+// order would change.
+func seeded(patch, object map[string]any, p Path) map[string]any {
+	var out any = patch
+	for i, s := range p {
+		if s.isKey() || len(s.Match) == 0 {
+			continue
+		}
+		list, _ := get(object, p[:i])
+		items, _ := list.([]any)
+		if len(items) > 50 {
+			continue
+		}
+		for n, item := range items {
+			m, _ := item.(map[string]any)
+			match := map[string]any{}
+			for name := range s.Match {
+				if v, ok := m[name]; ok {
+					match[name] = v
+				} else if v, ok := defaults[name]; ok {
+					match[name] = v
+				}
+			}
+			at := p[:i:i].with(Step{Index: n, Match: match})
+			if _, there := get(out, at); !there {
+				out = with(out, at, match, false)
+			}
+		}
+	}
+	return out.(map[string]any) //nolint:forcetypeassert // it was one
 }
 
 func (k *kustomization) patchName(ref plan.Ref) string {
@@ -331,11 +386,9 @@ func (s *session) removeByPatch(i int, d Drift) []candidate {
 	}
 	var out []candidate
 	for _, name := range k.names(d.Ref) {
-		version := d.Ref.Version
-		if d.Ref.Group != "" {
-			version = d.Ref.Group + "/" + version
-		}
-		body := manifest(map[string]any{"$patch": "delete", "apiVersion": version, "kind": d.Ref.Kind, "metadata": map[string]any{"name": name}})
+		object := header(d.Ref, name)
+		object["$patch"] = "delete"
+		body := manifest(object)
 		target := k.patchName(d.Ref)
 		out = append(out, k.addPatch(map[string]any{
 			"path": path.Base(target), "target": map[string]any{"kind": d.Ref.Kind, "name": name},

@@ -287,6 +287,12 @@ func (d *differ) lists(at Path, a, b []any) bool {
 	for i, m := range known[0] {
 		step := Step{Index: i, Match: m}
 		j, ok := position[text(m)]
+		if !ok && len(a) == len(b) && !slices.ContainsFunc(known[0], func(o map[string]any) bool { return equal(o, known[1][i]) }) {
+			// One item in the place of another: what it is known by has changed.
+			d.values(at.with(Step{Index: i}), a[i], b[i], true, true)
+			delete(position, text(known[1][i]))
+			continue
+		}
 		if !ok {
 			d.values(at.with(step), a[i], nil, true, false)
 			continue

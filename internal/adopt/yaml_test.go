@@ -62,7 +62,7 @@ metadata:
   name: web
 `
 
-func path(steps ...any) Path {
+func pathTo(steps ...any) Path {
 	var p Path
 	for _, s := range steps {
 		switch s := s.(type) {
@@ -102,8 +102,8 @@ func lineDiff(before, after string) string {
 }
 
 func TestEditYAML(t *testing.T) {
-	container := path("spec", "template", "spec", "containers", named("web"))
-	annotations := path("spec", "template", "metadata", "annotations")
+	container := pathTo("spec", "template", "spec", "containers", named("web"))
+	annotations := pathTo("spec", "template", "metadata", "annotations")
 	for name, c := range map[string]struct {
 		at     Path
 		value  any
@@ -111,34 +111,34 @@ func TestEditYAML(t *testing.T) {
 		want   string
 		reason string
 	}{
-		"number":         {path("spec", "replicas"), 3, false, "-  replicas: 2   # two are enough\n+  replicas: 3   # two are enough\n", "the comment stays"},
+		"number":         {pathTo("spec", "replicas"), 3, false, "-  replicas: 2   # two are enough\n+  replicas: 3   # two are enough\n", "the comment stays"},
 		"plain text":     {below(container, key("image")), "nginx:1.28", false, "-        image: nginx:1.27   # pinned\n+        image: nginx:1.28   # pinned\n", ""},
-		"quoted text":    {path("spec", "template", "spec", "containers", named("side"), "image"), "side:3", false, "-        image: \"side:2\"\n+        image: \"side:3\"\n", "the quotes stay"},
+		"quoted text":    {pathTo("spec", "template", "spec", "containers", named("side"), "image"), "side:3", false, "-        image: \"side:2\"\n+        image: \"side:3\"\n", "the quotes stay"},
 		"single quotes":  {below(annotations, key("single")), "that's", false, "-        single: 'it''s'\n+        single: 'that''s'\n", ""},
 		"double quotes":  {below(annotations, key("double")), "a\tb", false, "-        double: \"tab\\tand # no comment\"\n+        double: \"a\\tb\"\n", ""},
 		"needs quotes":   {below(container, key("image")), "yes", false, "-        image: nginx:1.27   # pinned\n+        image: \"yes\"   # pinned\n", "it would be a boolean to Kubernetes"},
 		"literal":        {below(annotations, key("note")), "new\n  text\n", false, "-          first line\n-            second line\n+          new\n+            text\n", "the block's form stays"},
 		"folded":         {below(annotations, key("folded")), "short", false, "-        folded: >-\n-          one\n-          two\n+        folded: short\n", ""},
 		"folded plain":   {below(container, key("env"), Step{Match: named("B")}, key("value")), "other", false, "-          value: two words\n-            folded plain\n+          value: other\n", ""},
-		"flow map":       {path("metadata", "labels", "tier"), "back", false, "-  labels: {app: web, \"tier\": front}   # flow\n+  labels: {app: web, \"tier\": back}   # flow\n", ""},
-		"flow map key":   {path("metadata", "labels", "x"), "1", false, "-  labels: {app: web, \"tier\": front}   # flow\n+  labels: {app: web, \"tier\": front, x: \"1\"}   # flow\n", ""},
-		"flow map less":  {path("metadata", "labels", "app"), nil, true, "-  labels: {app: web, \"tier\": front}   # flow\n+  labels: {\"tier\": front}   # flow\n", ""},
+		"flow map":       {pathTo("metadata", "labels", "tier"), "back", false, "-  labels: {app: web, \"tier\": front}   # flow\n+  labels: {app: web, \"tier\": back}   # flow\n", ""},
+		"flow map key":   {pathTo("metadata", "labels", "x"), "1", false, "-  labels: {app: web, \"tier\": front}   # flow\n+  labels: {app: web, \"tier\": front, x: \"1\"}   # flow\n", ""},
+		"flow map less":  {pathTo("metadata", "labels", "app"), nil, true, "-  labels: {app: web, \"tier\": front}   # flow\n+  labels: {\"tier\": front}   # flow\n", ""},
 		"flow in list":   {below(container, key("env"), Step{Match: named("A")}, key("value")), "2", false, "-        - {name: A, value: \"1\"}\n+        - {name: A, value: \"2\"}\n", ""},
 		"flow list":      {below(container, key("args")), []any{"--port=81", "--quiet", "-v"}, false, "-        args: [\"--port=80\", '--quiet']\n+        args: [\"--port=81\", '--quiet', \"-v\"]\n", ""},
 		"item by port":   {below(container, key("ports"), Step{Match: map[string]any{"containerPort": 80, "protocol": "TCP"}}, key("name")), "web", false, "-          name: http\n+          name: web\n", "protocol may be left out"},
 		"new key":        {below(container, key("imagePullPolicy")), "Always", false, "+        imagePullPolicy: Always\n", "at the end of its map"},
-		"new map":        {path("spec", "strategy"), map[string]any{"type": "RollingUpdate", "rollingUpdate": map[string]any{"maxSurge": json.Number("1")}}, false, "+  strategy:\n+    rollingUpdate:\n+      maxSurge: 1\n+    type: RollingUpdate\n", ""},
+		"new map":        {pathTo("spec", "strategy"), map[string]any{"type": "RollingUpdate", "rollingUpdate": map[string]any{"maxSurge": json.Number("1")}}, false, "+  strategy:\n+    rollingUpdate:\n+      maxSurge: 1\n+    type: RollingUpdate\n", ""},
 		"new item":       {below(container, key("env"), Step{Match: named("C")}), map[string]any{"name": "C", "value": "3"}, false, "+        - name: C\n+          value: \"3\"\n", ""},
 		"deep":           {below(container, key("resources"), key("limits"), key("cpu")), "1", false, "+        resources:\n+          limits:\n+            cpu: \"1\"\n", "what is missing on the way is made"},
 		"item is gone":   {below(container, key("ports"), Step{Match: map[string]any{"containerPort": 9090, "protocol": "TCP"}}), nil, true, "-        - containerPort: 9090\n-          protocol: TCP\n", ""},
-		"container gone": {path("spec", "template", "spec", "containers", named("side")), nil, true, "-      - name: side\n-        image: \"side:2\"\n", ""},
+		"container gone": {pathTo("spec", "template", "spec", "containers", named("side")), nil, true, "-      - name: side\n-        image: \"side:2\"\n", ""},
 		"first key gone": {below(container, key("name")), nil, true, "-      - name: web\n-        image: nginx:1.27   # pinned\n+      - image: nginx:1.27   # pinned\n", "the dash stays"},
-		"key gone":       {path("spec", "replicas"), nil, true, "-  replicas: 2   # two are enough\n", ""},
+		"key gone":       {pathTo("spec", "replicas"), nil, true, "-  replicas: 2   # two are enough\n", ""},
 		"block gone":     {below(annotations, key("note")), nil, true, "-        note: |\n-          first line\n-            second line\n", ""},
-		"map for scalar": {path("spec", "replicas"), map[string]any{"a": "b"}, false, "-  replicas: 2   # two are enough\n+  replicas:\n+    a: b   # two are enough\n", ""},
+		"map for scalar": {pathTo("spec", "replicas"), map[string]any{"a": "b"}, false, "-  replicas: 2   # two are enough\n+  replicas:\n+    a: b   # two are enough\n", ""},
 		"scalar for map": {below(container, key("env")), "x", false, "", ""},
-		"unchanged":      {path("spec", "replicas"), 2, false, "", "nothing is touched"},
-		"gone already":   {path("spec", "paused"), nil, true, "", ""},
+		"unchanged":      {pathTo("spec", "replicas"), 2, false, "", "nothing is touched"},
+		"gone already":   {pathTo("spec", "paused"), nil, true, "", ""},
 		"multi-line":     {below(container, key("image")), "a\nb\n", false, "-        image: nginx:1.27   # pinned\n+        image: \"a\\nb\\n\"   # pinned\n", "a comment stands behind it"},
 		"emptied":        {below(container, key("args")), []any{}, false, "-        args: [\"--port=80\", '--quiet']\n+        args: []\n", ""},
 	} {
@@ -167,38 +167,38 @@ func TestEditYAMLForms(t *testing.T) {
 		want   string // empty: refused
 		reason string
 	}{
-		"json":             {"{\n  \"a\": {\n    \"b\": 1,\n    \"c\": \"x\"\n  }\n}\n", 0, path("a", "c"), "y", false, "{\n  \"a\": {\n    \"b\": 1,\n    \"c\": \"y\"\n  }\n}\n", ""},
-		"json key":         {"{\n  \"a\": {\n    \"b\": 1\n  }\n}\n", 0, path("a", "d"), map[string]any{"e": "f"}, false, "{\n  \"a\": {\n    \"b\": 1,\n    \"d\": {\n      \"e\": \"f\"\n    }\n  }\n}\n", ""},
-		"json removal":     {"{\n  \"a\": 1,\n  \"b\": 2\n}\n", 0, path("b"), nil, true, "{\n  \"a\": 1\n}\n", ""},
-		"compact json":     {`{"a":{"b":1}}`, 0, path("a", "c"), true, false, `{"a":{"b":1, "c": true}}`, ""},
-		"indented lists":   {"a:\n  b:\n    - x\n    - y\n", 0, path("a", "c"), []any{"z"}, false, "a:\n  b:\n    - x\n    - y\n  c:\n    - z\n", "as the file has them"},
-		"four spaces":      {"a:\n    b: 1\n", 0, path("a", "c", "d"), 1, false, "a:\n    b: 1\n    c:\n        d: 1\n", ""},
-		"no last newline":  {"a: 1\nb: 2", 0, path("c"), 3, false, "a: 1\nb: 2\nc: 3", ""},
-		"last line gone":   {"a: 1\nb: 2", 0, path("b"), nil, true, "a: 1", ""},
-		"crlf":             {"a: 1\r\nb:\r\n  c: 2\r\n", 0, path("b", "d"), "x", false, "a: 1\r\nb:\r\n  c: 2\r\n  d: x\r\n", ""},
-		"bom":              {"\ufeffa: 1\n", 0, path("a"), 2, false, "\ufeffa: 2\n", ""},
-		"umlauts":          {"ä: \"ö\" # ü\n", 0, path("ä"), "ß", false, "ä: \"ß\" # ü\n", "columns count runes"},
-		"second document":  {"a: 1\n---\na: 1 # here\n", 1, path("a"), 2, false, "a: 1\n---\na: 2 # here\n", ""},
-		"marked documents": {"--- # one\na: 1\n...\n--- # two\na: 1\n...\n", 1, path("b"), 2, false, "--- # one\na: 1\n...\n--- # two\na: 1\nb: 2\n...\n", ""},
-		"empty value":      {"a:\nb: 1\n", 0, path("a"), "x", false, "a: x\nb: 1\n", ""},
-		"empty on the way": {"a:\nb: 1\n", 0, path("a", "c"), "x", false, "a:\n  c: x\nb: 1\n", ""},
-		"empty map":        {"a: {}\nb: 1\n", 0, path("a", "c"), "x", false, "a:\n  c: x\nb: 1\n", ""},
-		"empty list":       {"a: []\n", 0, path("a", 0), "x", false, "a:\n- x\n", ""},
-		"only key":         {"a:\n  b: 1\nc: 2\n", 0, path("a", "b"), nil, true, "a: {}\nc: 2\n", ""},
-		"only item":        {"a:\n- b\nc: 2\n", 0, path("a", 0), nil, true, "a: []\nc: 2\n", ""},
-		"anchor":           {"a: &x 1\nb: *x\n", 0, path("a"), 2, false, "", "b would change as well"},
-		"unused anchor":    {"a: &x 1\nb: 2\n", 0, path("a"), 2, false, "a: &x 2\nb: 2\n", ""},
-		"alias":            {"a: &x {c: 1}\nb: *x\n", 0, path("b", "c"), 2, false, "", "a would change as well"},
-		"alias itself":     {"a: &x 1\nb: *x\n", 0, path("b"), 2, false, "a: &x 1\nb: 2\n", "nothing else changes"},
-		"merge key":        {"a: &x {c: 1}\nb:\n  <<: *x\n  d: 1\n", 0, path("b", "c"), 2, false, "a: &x {c: 1}\nb:\n  <<: *x\n  d: 1\n  c: 2\n", "the own key goes before"},
-		"tag":              {"a: !!str 1\n", 0, path("a"), "2", false, "a: !!str \"2\"\n", ""},
-		"keep":             {"a: |+\n  x\n\n\nb: 1\n", 0, path("a"), "y\n\n\n", false, "a: |+\n  y\n\n\nb: 1\n", ""},
-		"indicator":        {"a: |2\n    x\nb: 1\n", 0, path("b"), 2, false, "a: |2\n    x\nb: 2\n", ""},
-		"nested dashes":    {"- - a\n  - b\n- c\n", 0, path(0, 1), "d", false, "- - a\n  - d\n- c\n", ""},
-		"middle item":      {"a:\n# one\n- 1\n# two\n- 2\n# three\n- 3\n", 0, path("a"), []any{1, 3}, false, "a:\n# one\n- 1\n# two\n# three\n- 3\n", "the others are not touched"},
-		"item between":     {"a:\n- x\n- z\n", 0, path("a"), []any{"x", "w", "z"}, false, "a:\n- x\n- w\n- z\n", ""},
-		"folded key":       {"? a\n: 1\n", 0, path("a"), 2, false, "? a\n: 2\n", ""},
-		"duplicate space":  {"a:   'x'   # c\n", 0, path("a"), 5, false, "a:   5   # c\n", "no quotes for a number"},
+		"json":             {"{\n  \"a\": {\n    \"b\": 1,\n    \"c\": \"x\"\n  }\n}\n", 0, pathTo("a", "c"), "y", false, "{\n  \"a\": {\n    \"b\": 1,\n    \"c\": \"y\"\n  }\n}\n", ""},
+		"json key":         {"{\n  \"a\": {\n    \"b\": 1\n  }\n}\n", 0, pathTo("a", "d"), map[string]any{"e": "f"}, false, "{\n  \"a\": {\n    \"b\": 1,\n    \"d\": {\n      \"e\": \"f\"\n    }\n  }\n}\n", ""},
+		"json removal":     {"{\n  \"a\": 1,\n  \"b\": 2\n}\n", 0, pathTo("b"), nil, true, "{\n  \"a\": 1\n}\n", ""},
+		"compact json":     {`{"a":{"b":1}}`, 0, pathTo("a", "c"), true, false, `{"a":{"b":1, "c": true}}`, ""},
+		"indented lists":   {"a:\n  b:\n    - x\n    - y\n", 0, pathTo("a", "c"), []any{"z"}, false, "a:\n  b:\n    - x\n    - y\n  c:\n    - z\n", "as the file has them"},
+		"four spaces":      {"a:\n    b: 1\n", 0, pathTo("a", "c", "d"), 1, false, "a:\n    b: 1\n    c:\n        d: 1\n", ""},
+		"no last newline":  {"a: 1\nb: 2", 0, pathTo("c"), 3, false, "a: 1\nb: 2\nc: 3", ""},
+		"last line gone":   {"a: 1\nb: 2", 0, pathTo("b"), nil, true, "a: 1", ""},
+		"crlf":             {"a: 1\r\nb:\r\n  c: 2\r\n", 0, pathTo("b", "d"), "x", false, "a: 1\r\nb:\r\n  c: 2\r\n  d: x\r\n", ""},
+		"bom":              {"\ufeffa: 1\n", 0, pathTo("a"), 2, false, "\ufeffa: 2\n", ""},
+		"umlauts":          {"ä: \"ö\" # ü\n", 0, pathTo("ä"), "ß", false, "ä: \"ß\" # ü\n", "columns count runes"},
+		"second document":  {"a: 1\n---\na: 1 # here\n", 1, pathTo("a"), 2, false, "a: 1\n---\na: 2 # here\n", ""},
+		"marked documents": {"--- # one\na: 1\n...\n--- # two\na: 1\n...\n", 1, pathTo("b"), 2, false, "--- # one\na: 1\n...\n--- # two\na: 1\nb: 2\n...\n", ""},
+		"empty value":      {"a:\nb: 1\n", 0, pathTo("a"), "x", false, "a: x\nb: 1\n", ""},
+		"empty on the way": {"a:\nb: 1\n", 0, pathTo("a", "c"), "x", false, "a:\n  c: x\nb: 1\n", ""},
+		"empty map":        {"a: {}\nb: 1\n", 0, pathTo("a", "c"), "x", false, "a:\n  c: x\nb: 1\n", ""},
+		"empty list":       {"a: []\n", 0, pathTo("a", 0), "x", false, "a:\n- x\n", ""},
+		"only key":         {"a:\n  b: 1\nc: 2\n", 0, pathTo("a", "b"), nil, true, "a: {}\nc: 2\n", ""},
+		"only item":        {"a:\n- b\nc: 2\n", 0, pathTo("a", 0), nil, true, "a: []\nc: 2\n", ""},
+		"anchor":           {"a: &x 1\nb: *x\n", 0, pathTo("a"), 2, false, "", "b would change as well"},
+		"unused anchor":    {"a: &x 1\nb: 2\n", 0, pathTo("a"), 2, false, "a: &x 2\nb: 2\n", ""},
+		"alias":            {"a: &x {c: 1}\nb: *x\n", 0, pathTo("b", "c"), 2, false, "", "a would change as well"},
+		"alias itself":     {"a: &x 1\nb: *x\n", 0, pathTo("b"), 2, false, "a: &x 1\nb: 2\n", "nothing else changes"},
+		"merge key":        {"a: &x {c: 1}\nb:\n  <<: *x\n  d: 1\n", 0, pathTo("b", "c"), 2, false, "a: &x {c: 1}\nb:\n  <<: *x\n  d: 1\n  c: 2\n", "the own key goes before"},
+		"tag":              {"a: !!str 1\n", 0, pathTo("a"), "2", false, "a: !!str \"2\"\n", ""},
+		"keep":             {"a: |+\n  x\n\n\nb: 1\n", 0, pathTo("a"), "y\n\n\n", false, "a: |+\n  y\n\n\nb: 1\n", ""},
+		"indicator":        {"a: |2\n    x\nb: 1\n", 0, pathTo("b"), 2, false, "a: |2\n    x\nb: 2\n", ""},
+		"nested dashes":    {"- - a\n  - b\n- c\n", 0, pathTo(0, 1), "d", false, "- - a\n  - d\n- c\n", ""},
+		"middle item":      {"a:\n# one\n- 1\n# two\n- 2\n# three\n- 3\n", 0, pathTo("a"), []any{1, 3}, false, "a:\n# one\n- 1\n# two\n# three\n- 3\n", "the others are not touched"},
+		"item between":     {"a:\n- x\n- z\n", 0, pathTo("a"), []any{"x", "w", "z"}, false, "a:\n- x\n- w\n- z\n", ""},
+		"folded key":       {"? a\n: 1\n", 0, pathTo("a"), 2, false, "? a\n: 2\n", ""},
+		"duplicate space":  {"a:   'x'   # c\n", 0, pathTo("a"), 5, false, "a:   5   # c\n", "no quotes for a number"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := EditYAML([]byte(c.file), c.doc, c.at, c.value, c.remove)
