@@ -365,9 +365,9 @@ func TestKustomize(t *testing.T) {
 		"from the base": {"Deployment", "prod-web", func(o map[string]any) { container(o, "side")["image"] = "side:3" },
 			"prod/kustomization.yaml\n+patches:\n+  - path: plumb-adopt-deployment-prod-web.yaml\n+    target:\n+      name: web\n+      kind: Deployment\n" +
 				"prod/plumb-adopt-deployment-prod-web.yaml\n+apiVersion: apps/v1\n+kind: Deployment\n+metadata:\n+  name: web\n+spec:\n+  template:\n+    spec:\n+      containers:\n+      - name: web\n+      - name: side\n+        image: side:3\n"},
-		"gone": {"Deployment", "prod-web", func(o map[string]any) { delete(at(o, "metadata", "labels"), "app") },
+		"gone": {"Deployment", "prod-web", func(o map[string]any) { delete(at(o, "spec", "template", "metadata", "annotations"), "note") },
 			"prod/kustomization.yaml\n+patches:\n+  - path: plumb-adopt-deployment-prod-web.yaml\n+    target:\n+      name: web\n+      kind: Deployment\n" +
-				"prod/plumb-adopt-deployment-prod-web.yaml\n+apiVersion: apps/v1\n+kind: Deployment\n+metadata:\n+  name: web\n+  labels:\n+    app: null\n"},
+				"prod/plumb-adopt-deployment-prod-web.yaml\n+apiVersion: apps/v1\n+kind: Deployment\n+metadata:\n+  name: web\n+spec:\n+  template:\n+    metadata:\n+      annotations:\n+        note: null\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t, v1alpha1.ApplicationSource{Path: "prod"}, kustomized)
