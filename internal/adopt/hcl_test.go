@@ -5,9 +5,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/plan"
+	"github.com/plumb-dev/plumb/internal/render"
 )
 
 var modules = map[string]string{
@@ -183,4 +185,9 @@ func TestAddresses(t *testing.T) {
 			t.Errorf("%s: %s", text, diff)
 		}
 	}
+}
+
+// newEditor is of a module in files alone.
+func newEditor(files map[string][]byte) *moduleEditor {
+	return &moduleEditor{s: &session{edits: Edits{}}, module: &render.Module{Files: files, Dir: "."}, parsed: map[string]*hclsyntax.Body{}}
 }
