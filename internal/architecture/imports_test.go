@@ -107,6 +107,8 @@ var layers = []struct {
 	{"internal/ledger/report", []string{"internal/ledger/entry"}, "figures are a function of entries"},
 	{"internal/ledger/index", []string{"internal/ledger/entry"}, "finds entries without knowing how the log is kept"},
 	{"internal/ledger", []string{"internal/ledger/entry", "internal/ledger/index"}, "keeps entries without knowing who makes them"},
+	{"internal/gitwrite", []string{"internal/source", "internal/source/git"}, "makes commits without knowing what files mean"},
+	{"internal/adopt", []string{"api/v1alpha1", "internal/plan", "internal/source", "internal/source/memtree", "internal/render", hclfile}, "edits what repositories hold: whoever renders and pushes gives it the means"},
 	{"internal/mirror", nil, "copies objects without knowing what they mean"},
 	{"internal/controller", append([]string{"internal/engine", "internal/mirror", "internal/window", "internal/signature"}, contracts...), "stands between the Kubernetes API and the engine's ports"},
 	{"internal/fleet", append([]string{"internal/engine", "internal/mirror"}, contracts...), "knows how clusters are reached; the driver asks it by an interface of its own"},
@@ -120,11 +122,13 @@ var layers = []struct {
 	{"internal/server", append([]string{
 		"internal/source/...", "internal/render/...", "internal/driver/...", "internal/engine", "internal/decide", "internal/artifact",
 		"internal/controller", "internal/fleet", "internal/mirror", "internal/ledger", "internal/ledger/entry", "internal/notify",
+		"internal/adopt", "internal/gitwrite",
 	}, contracts...), "the composition root knows every part, but neither the command line nor the local control plane"},
 	{"internal/cli", append([]string{
 		"internal/source/...", "internal/render/...", "internal/driver/kube/assess", "internal/engine",
 		"internal/localkube", "internal/demo", "internal/server", "internal/controller", "internal/diff", "internal/artifact", "internal/window", "internal/notify",
 		"internal/ledger/...",
+		"internal/adopt", "internal/gitwrite",
 	}, contracts...), "a client: it starts the composition root, and uses renderers and health checks offline; it never drives a destination itself"},
 	{"cmd/plumb", []string{"internal/cli", "internal/localkube/components"}, "the one program that holds everything"},
 	{"bench/tofu", append([]string{"internal/driver/tofu", "internal/driver/tofu/probe/..."}, contracts...), "it measures the probe and the driver themselves, beside bare tools"},

@@ -53,6 +53,8 @@ type request struct {
 	revisions []string
 	// local replaces the tree of the only source (for `plumb diff --local`).
 	local source.Tree
+	// tree changes the trees of the sources (for looking at what is not in Git).
+	tree  func(source int, tree source.Tree) source.Tree
 	fence Fence
 	caps  driver.Capabilities
 	// inputs are the outputs of others that the Application uses.
@@ -232,6 +234,9 @@ func (e *Engine) render(ctx context.Context, r request, sources []resolved, keys
 			if tree, err = s.from.Fetch(ctx, s.spec, s.at, s.cred); err != nil {
 				return render.Bundle{}, nil, err
 			}
+		}
+		if r.tree != nil {
+			tree = r.tree(i, tree)
 		}
 		trees[i] = render.Input{Source: s.source, Tree: tree, Path: pathOf(s.source)}
 		if s.source.IsRef() {
