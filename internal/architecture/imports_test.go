@@ -97,6 +97,11 @@ var layers = []struct {
 	{"internal/driver/...", contracts, "a driver never knows another, nor the engine"},
 
 	{"internal/engine/...", append([]string{"internal/engine", "internal/decide"}, contracts...), "the engine knows contracts, and no implementation"},
+	{"internal/scm", nil, "a contract: what hosts of repositories are beside Git"},
+	{"internal/scm/rest", nil, "speaks with an API without knowing whose"},
+	{"internal/scm/connect", []string{"internal/scm/..."}, "makes each kind of host"},
+	{"internal/scm/...", []string{"internal/scm", "internal/scm/rest"}, "one host never knows another, nor what is said there"},
+	{"internal/preview", append([]string{"internal/scm", "internal/engine"}, contracts...), "uses the engine as a command line does: to look, never to act"},
 	{"internal/mirror", nil, "copies objects without knowing what they mean"},
 	{"internal/controller", append([]string{"internal/engine", "internal/mirror"}, contracts...), "stands between the Kubernetes API and the engine's ports"},
 	{"internal/fleet", append([]string{"internal/engine", "internal/mirror"}, contracts...), "knows how clusters are reached; the driver asks it by an interface of its own"},
@@ -108,11 +113,11 @@ var layers = []struct {
 	{"internal/architecture", nil, "only a test"},
 	{"internal/server", append([]string{
 		"internal/source/...", "internal/render/...", "internal/driver/...", "internal/engine", "internal/decide",
-		"internal/controller", "internal/fleet", "internal/mirror", "internal/ledger", "internal/notify",
+		"internal/controller", "internal/fleet", "internal/mirror", "internal/ledger", "internal/notify", "internal/scm/...", "internal/preview",
 	}, contracts...), "the composition root knows every part, but neither the command line nor the local control plane"},
 	{"internal/cli", append([]string{
 		"internal/source/...", "internal/render/...", "internal/driver/kube/assess", "internal/engine",
-		"internal/localkube", "internal/demo", "internal/server", "internal/controller",
+		"internal/localkube", "internal/demo", "internal/server", "internal/controller", "internal/preview",
 	}, contracts...), "a client: it starts the composition root, and uses renderers and health checks offline; it never drives a destination itself"},
 	{"cmd/plumb", []string{"internal/cli", "internal/localkube/components"}, "the one program that holds everything"},
 	{"bench/tofu", append([]string{"internal/driver/tofu", "internal/driver/tofu/probe/..."}, contracts...), "it measures the probe and the driver themselves, beside bare tools"},
