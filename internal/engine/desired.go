@@ -51,8 +51,10 @@ type request struct {
 	revisions []string
 	// local replaces the tree of the only source (for `plumb diff --local`).
 	local source.Tree
-	fence Fence
-	caps  driver.Capabilities
+	// places has repositories read somewhere else, for previews.
+	places map[string]string
+	fence  Fence
+	caps   driver.Capabilities
 	// inputs are the outputs of others that the Application uses.
 	inputs map[string]render.Value
 	// target namespace
@@ -107,6 +109,9 @@ func (e *Engine) resolve(ctx context.Context, r request) ([]resolved, error) {
 			return nil, fmt.Errorf("credentials of %s: %w", v1alpha1.RedactURL(s.RepoURL), err)
 		}
 		spec := source.Spec{Repo: s.RepoURL, Revision: s.TargetRevision, Chart: s.Chart, TagPrefix: s.TagPrefix}
+		if place, ok := r.places[s.RepoURL]; ok {
+			spec.Repo, cred = place, source.Credentials{}
+		}
 		if i < len(r.revisions) && r.revisions[i] != "" {
 			spec.Revision = r.revisions[i]
 		}

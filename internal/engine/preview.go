@@ -15,6 +15,9 @@ type PreviewOptions struct {
 	Revisions []string
 	// Local replaces the content of an Application's only source.
 	Local source.Tree
+	// Places has Git repositories, by the URL that a source has, read somewhere
+	// else: a clone. What the project allows is judged by the source's own URL.
+	Places map[string]string
 }
 
 // Preview is what a sync would do now.
@@ -83,6 +86,6 @@ func (e *Engine) previewBundle(ctx context.Context, app *v1alpha1.Application, k
 		return nil, err
 	}
 	return e.want(ctx, request{
-		inputs: inputs, app: app, key: key, fence: f, caps: caps, namespace: t.Namespace, revisions: o.Revisions, local: o.Local,
+		inputs: inputs, app: app, key: key, fence: f, caps: caps, namespace: t.Namespace, revisions: o.Revisions, local: o.Local, places: o.Places,
 	}, nil)
 }
