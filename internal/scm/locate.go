@@ -35,6 +35,14 @@ func Locate(repoURL string) (host string, repo Repo, ok bool) {
 	return host, Repo{Owner: path[:at], Name: path[at+1:]}, true
 }
 
+// Same tells whether two URLs mean one repository of a host, by whatever protocol
+// and port it is reached.
+func Same(a, b string) bool {
+	hostA, repoA, okA := Locate(a)
+	hostB, repoB, okB := Locate(b)
+	return okA && okB && sameHost(hostA, hostB) && strings.EqualFold(repoA.String(), repoB.String())
+}
+
 // Under tells whether a repository's URL is below another one, which is that of a
 // host, a group or the repository itself, however they are written. How much of
 // it is meant tells which of several is the closest.
