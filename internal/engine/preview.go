@@ -28,6 +28,17 @@ type Preview struct {
 	Revisions []string
 }
 
+// With gives an engine that looks with other drivers, and knows what this one
+// knows: for previews beside the work, which must not get in its way. It is not to
+// be run.
+func (e *Engine) With(drivers map[string]driver.Driver) *Engine {
+	o := e.Options
+	o.Drivers = drivers
+	other := New(o)
+	other.outputs = e.outputs
+	return other
+}
+
 // Preview compares an Application with its destination as a pass would, and
 // shows every change in full. It changes nothing and needs no running engine.
 func (e *Engine) Preview(ctx context.Context, app *v1alpha1.Application, key Key, o PreviewOptions) (Preview, error) {
