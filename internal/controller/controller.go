@@ -80,6 +80,7 @@ type Controller struct {
 	secrets  []*mirror.Mirror[*corev1.Secret]
 	settings []*mirror.Mirror[*corev1.ConfigMap]
 	repos    *repositories
+	hosts    *hosts
 	keys     keySecrets
 	// warnings are sent at once; the routine news when there is time.
 	warnings, routine *recorder
@@ -121,7 +122,7 @@ func New(o Options) (*Controller, error) {
 	}
 	c := &Controller{
 		log: o.Log, lenient: o.Lenient, clusters: o.Clusters, renewed: o.CredentialsChanged, settled: o.SettingsChanged,
-		groups: map[string]*group{}, repos: newRepositories(), keys: keySecrets{secrets: map[string]keySecret{}}, compiled: newCompiledProjects(),
+		groups: map[string]*group{}, repos: newRepositories(), hosts: newHosts(), keys: keySecrets{secrets: map[string]keySecret{}}, compiled: newCompiledProjects(),
 	}
 	namespaces := []string{SystemNamespace}
 	if err := c.addGroup(o, v1alpha1.GroupVersion, SystemNamespace, true); err != nil {
@@ -191,6 +192,11 @@ func (c *Controller) addSecrets(o Options, namespaces []string) error {
 			Client: client, Resource: "secrets", Namespace: ns, Example: &corev1.Secret{},
 			LabelSelector: v1alpha1.PlumbLabelSecretType + "=" + v1alpha1.SecretTypeDecryption,
 			Log:           c.log, Changed: c.keySecretChanged,
+		}))
+		c.secrets = append(c.secrets, mirror.New(mirror.Options[*corev1.Secret]{
+			Client: client, Resource: "secrets", Namespace: ns, Example: &corev1.Secret{},
+			LabelSelector: v1alpha1.PlumbLabelSecretType + "=" + v1alpha1.SecretTypeSCMCreds,
+			Log:           c.log, Changed: c.hostChanged,
 		}))
 		c.settings = append(c.settings, mirror.New(mirror.Options[*corev1.ConfigMap]{
 			Client: client, Resource: "configmaps", Namespace: ns, Example: &corev1.ConfigMap{},

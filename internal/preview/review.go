@@ -38,7 +38,7 @@ type request struct {
 
 var (
 	command = regexp.MustCompile(`(?m)^/plumb[ \t]+preview(?:[ \t]+([0-9a-fA-F]{7,64}))?[ \t]*\r?$`)
-	said    = regexp.MustCompile(`head=([0-9a-f]*) asked=([0-9]+)`)
+	said    = regexp.MustCompile(`head=([0-9a-z]*) asked=([0-9]+)`)
 )
 
 // review looks at a pull request and says what is to be said.
@@ -157,6 +157,9 @@ func (v *review) wait(ctx context.Context) error {
 	text := Notice(v.style("waiting"),
 		"This comes from a fork, so nothing of it has been looked at: a plan runs what the change holds, with credentials.",
 		fmt.Sprintf("Somebody who may write to this repository can have it planned, after having read it, by the comment:\n\n```text\n/plumb preview %s\n```", v.pull.HeadSHA))
+	if v.found && strings.TrimSpace(v.mine.Body) == strings.TrimSpace(text) {
+		return nil // it is said already
+	}
 	if err := v.say(ctx, text); err != nil {
 		return err
 	}
