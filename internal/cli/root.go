@@ -94,7 +94,7 @@ func newRootCommand(streams Streams, env environment) *cobra.Command {
 	c := commandline{streams: streams, env: env, connection: &connection{env: env}}
 	addGroup(root, groupRun, c.newUpCommand(), c.newDownCommand(), c.newResetCommand(), newServerCommand(streams, env.Tools))
 	addGroup(root, groupLook, c.newGetCommand(), c.newDescribeCommand(), c.newDiffCommand(),
-		c.newPlanCommand(), c.newTreeCommand(), c.newHistoryCommand(), c.newLogsCommand())
+		c.newPlanCommand(), c.newPreviewCommand(), c.newTreeCommand(), c.newHistoryCommand(), c.newLogsCommand())
 	addGroup(root, groupChange, c.newSyncCommand(), c.newRefreshCommand(), c.newStateCommand(), c.newWaitCommand(), c.newDeleteCommand())
 	addGroup(root, groupCheck, c.newRenderCommand(), newHealthCommand(streams), newValidateCommand(streams), c.newVersionCommand())
 	addGroup(root, "", c.newDemoCommand())

@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/preview"
+)
+
+// clone is a clone with the branches main and feature; main has moved on since.
+func clone(t *testing.T) (dir string, commits map[string]string) {
+	t.Helper()
+	dir, commits = t.TempDir(), map[string]string{}
+	run := func(args ...string) string {
+		cmd := exec.Command("git", append([]string{"-C", dir, "-c", "user.name=t", "-c", "user.email=t@example.com"}, args...)...)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	commit := func(name string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		run("add", "-A")
+		run("commit", "-q", "-m", name)
+		commits[name] = run("rev-parse", "HEAD")
+	}
+	run("init", "-q", "-b", "main")
+	run("remote", "add", "origin", "git@git.example:shop/deploy.git")
+	commit("left")
+	run("checkout", "-q", "-b", "feature")
+	commit("head")
+	run("checkout", "-q", "main")
+	commit("tip")
+	run("checkout", "-q", "feature")
+	return dir, commits
+}
+
+func TestBranchOfAClone(t *testing.T) {
+	dir, commits := clone(t)
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := func(url string) preview.App {
+		return preview.App{Application: &v1alpha1.Application{Spec: v1alpha1.ApplicationSpec{Source: &v1alpha1.ApplicationSource{RepoURL: url}}}}
+	}
+	for name, tc := range map[string]struct {
+		reason string
+		flags  branchFlags
+		app    string
+		want   preview.Change
+		err    string
+	}{
+		"plain": {
+			"what is checked out goes into the default branch, from where it has left it",
+			branchFlags{repo: dir}, "https://git.example/shop/deploy",
+			preview.Change{Repo: "git@git.example:shop/deploy.git", Base: "main", Default: true, From: commits["left"], To: commits["head"], Places: map[string]string{"https://git.example/shop/deploy": dir}}, "",
+		},
+		"by its folder": {
+			"an Application may read the clone itself",
+			branchFlags{repo: dir, head: "feature"}, "file://" + dir,
+			preview.Change{Repo: dir, Base: "main", Default: true, From: commits["left"], To: commits["head"], Places: map[string]string{"file://" + dir: dir}}, "",
+		},
+		"no branch":    {"a name that is none is told", branchFlags{repo: dir, head: "nope"}, dir, preview.Change{}, `no branch or commit "nope"`},
+		"no base":      {"a name that is none is told", branchFlags{repo: dir, base: "nope"}, dir, preview.Change{}, `no branch "nope"`},
+		"option":       {"a name is never an option", branchFlags{repo: dir, head: "--all"}, dir, preview.Change{}, "no branch or commit"},
+		"nobody":       {"nobody reads it", branchFlags{repo: dir}, "https://git.example/other", preview.Change{}, "no Application reads"},
+		"no clone":     {"a folder that is none", branchFlags{repo: t.TempDir()}, dir, preview.Change{}, "no clone"},
+		"url, no head": {"a URL has nothing checked out", branchFlags{repo: "https://git.example/x"}, dir, preview.Change{}, "--head"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := tc.flags.change(t.Context(), []preview.App{app(tc.app)})
+			if tc.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.err) {
+					t.Fatalf("%s: got %v", tc.reason, err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("%s:\n%s", tc.reason, diff)
+			}
+		})
+	}
+}
