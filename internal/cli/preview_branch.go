@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/plumb-dev/plumb/internal/preview"
 	"github.com/plumb-dev/plumb/internal/source"
