@@ -43,7 +43,7 @@ func Markdown(r Report, s Style) string {
 	b.WriteString(s.marker())
 	fmt.Fprintf(&b, "### %s\n\n", s.Title)
 	if len(r.Applications) == 0 {
-		fmt.Fprintf(&b, "No Application changes: %s and mean the same with it.\n", follow(r.Followers))
+		fmt.Fprintf(&b, "No Application changes: for what follows this branch (%s) it means the same.\n", applications(r.Followers))
 	} else {
 		fmt.Fprintf(&b, "%s\n\n", summary(r))
 		table(&b, r)
