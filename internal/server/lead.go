@@ -156,7 +156,7 @@ func (s *Server) connect(installed controller.Installed, mark mark) (*parts, err
 		return nil, err
 	}
 	p.hosts = newHosts(p.controller)
-	p.statuses = newStatuses(p.controller, p.hosts, s.Log)
+	p.statuses = newStatuses(p.controller, p.controller, p.hosts, s.Log)
 	p.engine = engine.New(engine.Options{
 		Applications: p.statuses.over(p.controller), Projects: p.controller, Destinations: p.fleet,
 		Credentials: p.controller, Events: p.controller, Sources: p.sources,

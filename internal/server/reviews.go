@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -67,7 +68,7 @@ type reviewed struct {
 // Settings of a repository.
 func (r *reviewed) Settings(repoURL string) (preview.Settings, bool, error) {
 	host, repo, said, ok, err := r.hosts.of(repoURL)
-	if err != nil || !ok || !said.Previews {
+	if err != nil || !ok || !said.Previews || !slices.Contains(r.Repositories(), repoURL) {
 		return preview.Settings{}, false, err
 	}
 	return preview.Settings{
@@ -75,19 +76,40 @@ func (r *reviewed) Settings(repoURL string) (preview.Settings, bool, error) {
 	}, true, nil
 }
 
-// Repositories that Applications use.
-func (r *reviewed) Repositories() []string { return r.controller.Repositories() }
+// Repositories that Applications use, and may use.
+func (r *reviewed) Repositories() []string {
+	var urls []string
+	for _, a := range r.Applications() {
+		for _, s := range a.Spec.GetSources() {
+			if !slices.Contains(urls, s.RepoURL) {
+				urls = append(urls, s.RepoURL)
+			}
+		}
+	}
+	return urls
+}
 
-// Applications are all there are.
+// Applications are those that are held, and whose project allows all that they
+// name.
 func (r *reviewed) Applications() []preview.App {
 	var apps []preview.App
 	r.controller.Where(func(key engine.Key, app *v1alpha1.Application) bool {
-		if skip, _ := v1alpha1.Lookup(app.Annotations, v1alpha1.NameSkipReconcile); skip != "true" {
+		if skip, _ := v1alpha1.Lookup(app.Annotations, v1alpha1.NameSkipReconcile); skip != "true" && maySpeakOf(r.controller, key, app) {
 			apps = append(apps, preview.App{Key: key, Application: app})
 		}
 		return false
 	})
 	return apps
+}
+
+// maySpeakOf tells whether an Application's project allows its sources. Whoever
+// may write an Application must not have Plumb speak, with Plumb's own token, in
+// any repository that they name.
+func maySpeakOf(projects engine.Projects, key engine.Key, app *v1alpha1.Application) bool {
+	fence, err := projects.Fence(app, key)
+	return err == nil && !slices.ContainsFunc(app.Spec.GetSources(), func(s v1alpha1.ApplicationSource) bool {
+		return fence.AllowSource(s.RepoURL) != nil
+	})
 }
 
 // Engine lends one that looks.

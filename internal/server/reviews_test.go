@@ -48,6 +48,10 @@ func newHosted(t *testing.T, apps int, interval time.Duration) *hosted {
 		files[fmt.Sprintf("apps/a%03d/one.yaml", i)] = configMap(fmt.Sprintf("a%03d", i), "1")
 	}
 	files["apps/a000/secret.yaml"] = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: s\nstringData:\n  password: c4n4ry-old\n"
+	files["apps/a001/two.yaml"], files["apps/a009/two.yaml"] = configMap("two", "1"), configMap("too", "1")
+	if apps < 10 {
+		delete(files, "apps/a009/two.yaml")
+	}
 	h.clone.Commit(files)
 	h.clone.Git("push", "-q", "origin", "main")
 	h.r = runServer(t, t.TempDir(), func(o *Options) { o.PollInterval, o.PullRequestInterval = -1, interval })

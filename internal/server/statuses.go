@@ -17,9 +17,10 @@ import (
 // Application's status says whenever it is written, so nothing is missed and the
 // engine never waits; the same is not told twice.
 type statuses struct {
-	apps  engine.Applications
-	hosts *hosts
-	log   *slog.Logger
+	apps     engine.Applications
+	projects engine.Projects
+	hosts    *hosts
+	log      *slog.Logger
 
 	mu      sync.Mutex
 	pending map[engine.Key]bool
@@ -40,9 +41,9 @@ const (
 	statusTimeout = 2 * time.Minute
 )
 
-func newStatuses(apps engine.Applications, hosts *hosts, log *slog.Logger) *statuses {
+func newStatuses(apps engine.Applications, projects engine.Projects, hosts *hosts, log *slog.Logger) *statuses {
 	return &statuses{
-		apps: apps, hosts: hosts, log: log, pending: map[engine.Key]bool{}, wake: make(chan struct{}, 1), told: map[statusKey]scm.Status{},
+		apps: apps, projects: projects, hosts: hosts, log: log, pending: map[engine.Key]bool{}, wake: make(chan struct{}, 1), told: map[statusKey]scm.Status{},
 	}
 }
 
@@ -104,7 +105,7 @@ func (s *statuses) run(ctx context.Context) {
 // tell tells of one Application.
 func (s *statuses) tell(ctx context.Context, key engine.Key) {
 	app, ok := s.apps.Get(key)
-	if !ok || app.DeletionTimestamp != nil {
+	if !ok || app.DeletionTimestamp != nil || !maySpeakOf(s.projects, key, app) {
 		return
 	}
 	status, revisions := statusOf(app)
