@@ -3,6 +3,8 @@ package server
 import (
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/plumb-dev/plumb/internal/controller"
 	"github.com/plumb-dev/plumb/internal/localkube/kubetest"
 	"github.com/plumb-dev/plumb/test/forge"
+	"github.com/plumb-dev/plumb/test/tofutest"
 )
 
 // hosted is a repository on a real Gitea, whose Applications a server holds true.
@@ -38,7 +41,7 @@ const reviewSecret = "c4n4ry-webhook"
 // many is how many Applications the repository has.
 const many = 200
 
-func newHosted(t *testing.T, apps int, interval time.Duration) *hosted {
+func newHosted(t *testing.T, apps int, interval time.Duration, more ...func(*Options)) *hosted {
 	h := &hosted{t: t, f: forge.Start(t)}
 	h.owner, h.someone = h.f.User("owner", true), h.f.User("someone", false)
 	h.repo = h.f.Repository(h.owner, "deploy")
@@ -54,7 +57,12 @@ func newHosted(t *testing.T, apps int, interval time.Duration) *hosted {
 	}
 	h.clone.Commit(files)
 	h.clone.Git("push", "-q", "origin", "main")
-	h.r = runServer(t, t.TempDir(), func(o *Options) { o.PollInterval, o.PullRequestInterval = -1, interval })
+	h.r = runServer(t, t.TempDir(), func(o *Options) {
+		o.PollInterval, o.PullRequestInterval = -1, interval
+		for _, change := range more {
+			change(o)
+		}
+	})
 	eventually(t, "the server leads", h.r.leads)
 	h.ns = kubetest.Namespace(t)
 	h.secret()
@@ -195,7 +203,7 @@ func TestPullRequestsByWebhook(t *testing.T) {
 		t.Errorf("it is another comment: %d, not %d", now.ID, first.ID)
 	}
 	h.status(head, "plumb/preview", "success")
-	broken := c.Commit(map[string]string{"apps/a011/one.yaml": "kind: [\n"})
+	broken := c.Commit(map[string]string{"apps/a011/one.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: [\n"})
 	c.Git("push", "-q", "origin", "feature")
 	h.says(number, broken[:8], "a011", "error", "apps/a011/one.yaml:")
 	h.status(broken, "plumb/preview", "failure")
@@ -204,8 +212,10 @@ func TestPullRequestsByWebhook(t *testing.T) {
 	h.says(number, head[:8])
 
 	passes, rendered := h.r.metric(t, "plumb_passes_total", ""), h.r.metric(t, "plumb_renderings_total", "")
+	eventually(t, "Gitea merges", func() error { // it wants to look at a push first
+		return h.f.Try(h.owner, http.MethodPost, fmt.Sprintf("/repos/%s/pulls/%d/merge", h.repo, number), map[string]string{"Do": "merge"}, nil)
+	})
 	began = time.Now()
-	h.f.Call(h.owner, http.MethodPost, fmt.Sprintf("/repos/%s/pulls/%d/merge", h.repo, number), map[string]string{"Do": "merge"}, nil)
 	h.says(number, "merged")
 	c.Git("fetch", "-q", "origin")
 	merge := c.Git("rev-parse", "origin/main")
@@ -271,4 +281,35 @@ func TestPullRequestsByPolling(t *testing.T) {
 	h.says(number, "asked=")
 	h.f.Call(h.owner, http.MethodPatch, fmt.Sprintf("/repos/%s/pulls/%d", h.repo, number), map[string]string{"state": "closed"}, nil)
 	h.says(number, "closed without being merged", "a001")
+}
+
+func TestPullRequestsOfModules(t *testing.T) {
+	h := newHosted(t, 1, 500*time.Millisecond, func(o *Options) {
+		tools := tofutest.Get(t)
+		o.Tools = Tools{Path: []string{filepath.Dir(tools.Tofu)}, Env: []string{"PATH=" + os.Getenv("PATH")}, Config: tools.CLIConfig(t)}
+		o.PollInterval = time.Second
+	})
+	module := func(value string) map[string]string {
+		return map[string]string{"infra/main.tf": "variable \"token\" {\n  default   = \"c4n4ry-token\"\n  sensitive = true\n}\n" +
+			"resource \"terraform_data\" \"net\" {\n  input            = \"" + value + "\"\n  triggers_replace = \"" + value + "\"\n}\n" +
+			"resource \"terraform_data\" \"secret\" {\n  input = \"" + value + "${var.token}\"\n}\n"}
+	}
+	h.clone.Commit(module("one"))
+	h.clone.Git("push", "-q", "origin", "main")
+	createApplication(t, h.ns, "infra", h.f.URL+"/"+h.repo, "infra")
+	eventually(t, "the module is applied", func() error {
+		if s, _ := status(t, h.ns, "infra"); s != "Synced" {
+			return fmt.Errorf("it is %s", s)
+		}
+		return nil
+	})
+	h.clone.Git("checkout", "-q", "-b", "feature")
+	head := h.clone.Commit(module("two"))
+	h.clone.Git("push", "-q", "origin", "feature")
+	number := h.open(h.owner, "feature")
+	h.says(number, "1 Application changes", "infra", "terraform_data.net", "1 to replace", "for good")
+	h.status(head, "plumb/preview", "success")
+	if s, _ := status(t, h.ns, "infra"); s != "Synced" {
+		t.Errorf("the preview got in the way: it is %s", s)
+	}
 }

@@ -126,11 +126,13 @@ func (s *statuses) tell(ctx context.Context, key engine.Key) {
 		if s.toldAlready(at, one) {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(ctx, statusTimeout)
-		err = host.Statuses.Set(ctx, repo, revisions[i], one)
+		call, cancel := context.WithTimeout(ctx, statusTimeout)
+		err = host.Statuses.Set(call, repo, revisions[i], one)
 		cancel()
 		if err != nil {
 			s.forget(at)
+		}
+		if err != nil && ctx.Err() == nil {
 			s.log.Warn("commit status not set", "application", key.String(), "error", err)
 		}
 	}
