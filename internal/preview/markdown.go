@@ -2,6 +2,7 @@ package preview
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -161,7 +162,7 @@ func table(b *strings.Builder, r Report) {
 			if v == 0 {
 				return ""
 			}
-			return fmt.Sprint(v)
+			return strconv.Itoa(v)
 		}
 		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %s |\n", code(a.Application),
 			n(a.Counts.Create), n(a.Counts.Update), n(a.Counts.Replace), n(a.Counts.Delete), riskText(a), thenText(a))

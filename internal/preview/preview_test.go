@@ -20,7 +20,6 @@ import (
 // the commit.
 type fakeEngine struct {
 	touched, module, brokenBefore, broken map[string]bool
-	asked                                 map[string][]string
 }
 
 func (f fakeEngine) Render(_ context.Context, app *v1alpha1.Application, _ engine.Key, o engine.PreviewOptions) (render.Bundle, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -117,7 +118,7 @@ func New(o Options) *Reviewer {
 // somebody has said something. Head is its head where that is known. It does not
 // block.
 func (r *Reviewer) Heard(repoURL string, number int, head string) {
-	id := pullID{repoURL, number}
+	id := pullID{r.canonical(repoURL), number}
 	r.mu.Lock()
 	j := r.jobs[id]
 	if j == nil {
@@ -130,6 +131,28 @@ func (r *Reviewer) Heard(repoURL string, number int, head string) {
 	}
 	r.mu.Unlock()
 	r.stir()
+}
+
+// canonical is the one of several URLs of a repository that all of us use: some
+// Applications may reach it by ssh and others by https.
+func (r *Reviewer) canonical(repoURL string) string {
+	for _, url := range r.repositories() {
+		if scm.Same(url, repoURL) {
+			return url
+		}
+	}
+	return repoURL
+}
+
+// repositories gives one URL for each, always the same.
+func (r *Reviewer) repositories() []string {
+	var urls []string
+	for _, url := range slices.Sorted(slices.Values(r.o.World.Repositories())) {
+		if !slices.ContainsFunc(urls, func(other string) bool { return scm.Same(url, other) }) {
+			urls = append(urls, url)
+		}
+	}
+	return urls
 }
 
 func (r *Reviewer) stir() {
@@ -220,18 +243,14 @@ func (r *Reviewer) poll(ctx context.Context) {
 	tick := time.NewTicker(r.o.Interval)
 	defer tick.Stop()
 	for {
-		done := map[string]bool{}
-		for _, url := range r.o.World.Repositories() {
+		for _, url := range r.repositories() {
 			if ctx.Err() != nil {
 				return
 			}
 			s, ok, err := r.o.World.Settings(url)
-			host, _, _ := scm.Locate(url)
-			name := strings.ToLower(host + "/" + s.Repo.String())
-			if err != nil || !ok || done[name] {
-				continue
+			if err != nil || !ok {
+				continue // a Secret that cannot be used was told of when it was read
 			}
-			done[name] = true
 			if err := r.list(ctx, url, s); err != nil && ctx.Err() == nil {
 				r.o.Log.Warn("pull requests not listed", "repository", url, "error", err)
 			}

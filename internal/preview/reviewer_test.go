@@ -214,6 +214,25 @@ func TestForksWaitForAWord(t *testing.T) {
 	}
 }
 
+func TestOneRepositoryHasOneName(t *testing.T) {
+	f := &twoNames{}
+	r := New(Options{World: f, Mark: func(string) string { return "" }})
+	for _, url := range []string{"https://git.example/shop/deploy.git", "git@git.example:shop/deploy", "ssh://git@git.example:22/Shop/deploy"} {
+		if got := r.canonical(url); got != "git@git.example:shop/deploy" {
+			t.Errorf("%s is %s", url, got)
+		}
+	}
+	if n := len(r.repositories()); n != 2 {
+		t.Errorf("%d repositories", n)
+	}
+}
+
+type twoNames struct{ fakeHost }
+
+func (*twoNames) Repositories() []string {
+	return []string{"https://git.example/shop/deploy.git", "git@git.example:shop/deploy", "https://git.example/shop/other"}
+}
+
 func TestFailuresAreTriedAgain(t *testing.T) {
 	f, r := reviewed(t, false)
 	ctx, cancel := context.WithCancel(t.Context())

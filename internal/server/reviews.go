@@ -72,7 +72,9 @@ func (r *reviewed) Settings(repoURL string) (preview.Settings, bool, error) {
 		return preview.Settings{}, false, err
 	}
 	return preview.Settings{
-		Host: host, Repo: repo, Name: said.Installation, Modules: said.Modules, Diffs: said.Diffs, Forks: said.Forks,
+		Host: host, Repo: repo, Name: said.Installation, Modules: said.Modules, Diffs: said.Diffs,
+		// Bitbucket Cloud keeps what forks hold to itself.
+		Forks: said.Forks && host.Kind != scm.BitbucketCloud,
 	}, true, nil
 }
 
@@ -251,7 +253,7 @@ func (l *lookers) close() {
 // MergeOf gives the pull request by which a commit has come into a repository, with
 // who merged and who approved it: for policies that take that for an approval. It
 // is false where there was none, or where the repository's host is not known.
-func (p *parts) mergeOf(ctx context.Context, repoURL, sha string) (scm.Merge, bool, error) {
+func (p *parts) MergeOf(ctx context.Context, repoURL, sha string) (scm.Merge, bool, error) {
 	host, repo, _, ok, err := p.hosts.of(repoURL)
 	if err != nil || !ok {
 		return scm.Merge{}, false, err

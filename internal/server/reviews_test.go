@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -51,7 +52,7 @@ func newHosted(t *testing.T, apps int, interval time.Duration, more ...func(*Opt
 		files[fmt.Sprintf("apps/a%03d/one.yaml", i)] = configMap(fmt.Sprintf("a%03d", i), "1")
 	}
 	files["apps/a000/secret.yaml"] = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: s\nstringData:\n  password: c4n4ry-old\n"
-	files["apps/a001/two.yaml"], files["apps/a009/two.yaml"] = configMap("two", "1"), configMap("too", "1")
+	files["apps/a009/two.yaml"] = configMap("too", "1")
 	if apps < 10 {
 		delete(files, "apps/a009/two.yaml")
 	}
@@ -93,7 +94,9 @@ func (h *hosted) secret() {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() {
-		_ = client.Delete(h.t.Context(), name, metav1.DeleteOptions{})
+		if err := client.Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
+			h.t.Error(err)
+		}
 	})
 }
 
@@ -290,7 +293,7 @@ func TestPullRequestsOfModules(t *testing.T) {
 		o.PollInterval = time.Second
 	})
 	module := func(value string) map[string]string {
-		return map[string]string{"infra/main.tf": "variable \"token\" {\n  default   = \"c4n4ry-token\"\n  sensitive = true\n}\n" +
+		return map[string]string{"infra/main.tf": "variable \"token\" {\n  default   = \"hidden\"\n  sensitive = true\n}\n" +
 			"resource \"terraform_data\" \"net\" {\n  input            = \"" + value + "\"\n  triggers_replace = \"" + value + "\"\n}\n" +
 			"resource \"terraform_data\" \"secret\" {\n  input = \"" + value + "${var.token}\"\n}\n"}
 	}
@@ -307,7 +310,7 @@ func TestPullRequestsOfModules(t *testing.T) {
 	head := h.clone.Commit(module("two"))
 	h.clone.Git("push", "-q", "origin", "feature")
 	number := h.open(h.owner, "feature")
-	h.says(number, "1 Application changes", "infra", "terraform_data.net", "1 to replace", "for good")
+	h.says(number, "1 Application changes", "infra", "terraform_data.net", "1 to replace", "for good", "(sensitive value)")
 	h.status(head, "plumb/preview", "success")
 	if s, _ := status(t, h.ns, "infra"); s != "Synced" {
 		t.Errorf("the preview got in the way: it is %s", s)
