@@ -109,7 +109,7 @@ func showReport(out io.Writer, o *output, r preview.Report, f branchFlags, c pre
 		return o.print(out, r)
 	}
 	style := preview.Style{
-		Bytes: reportBytes, Title: fmt.Sprintf("Plumb preview of `%s` into `%s`", printable(cmp.Or(f.head, shortRevision(c.To))), printable(c.Base)),
+		Bytes: reportBytes, Title: fmt.Sprintf("Plumb preview of `%s` into `%s`", printable(cmp.Or(f.head, "HEAD")), printable(c.Base)),
 		WithoutDiffs: f.noDiff,
 	}
 	_, err := io.WriteString(out, preview.Markdown(r, style))

@@ -26,7 +26,7 @@ func clone(t *testing.T) (dir string, commits map[string]string) {
 		return strings.TrimSpace(string(out))
 	}
 	commit := func(name string) {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(name), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name+".yaml"), []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: "+name+"}\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		run("add", "-A")
@@ -92,5 +92,37 @@ func TestBranchOfAClone(t *testing.T) {
 				t.Errorf("%s:\n%s", tc.reason, diff)
 			}
 		})
+	}
+}
+
+func TestPreviewOfABranch(t *testing.T) {
+	w := newWorld(t)
+	dir, _ := clone(t)
+	const spec = "{project: default, source: {repoURL: 'https://git.example/shop/deploy', path: ., targetRevision: HEAD}}"
+	w.application(v1alpha1.Group, "web", spec, "")
+	plumb := func(args ...string) (string, string, int) {
+		var out, errs buffer
+		args = append(args, "--kubeconfig", w.k.kubeconfig)
+		code := run(t.Context(), args, Streams{In: strings.NewReader(""), Out: &out, Err: &errs}, environment{NoColor: true, DataDir: "/nonexistent/plumb", CacheDir: t.TempDir()})
+		return out.String(), errs.String(), code
+	}
+	out, errs, code := plumb("preview", "--repo", dir)
+	if code != 0 {
+		t.Fatalf("exit %d: %s%s", code, out, errs)
+	}
+	for _, part := range []string{"`HEAD`", "into `main`", "**1 Application changes**: 2 to create", "`" + w.namespace + "/web`", "waits for a sync by hand", "+  name: head"} {
+		if !strings.Contains(out, part) {
+			t.Errorf("there is no %q in\n%s", part, out)
+		}
+	}
+	if strings.Contains(out, "name: tip") {
+		t.Error("what has gone into the base since is shown")
+	}
+	out, errs, code = plumb("preview", "--repo", dir, "--head", "feature", "-o", "json")
+	if code != 0 || !strings.Contains(out, `"followers": 1`) || !strings.Contains(out, `"then": "byHand"`) {
+		t.Errorf("exit %d: %s%s", code, out, errs)
+	}
+	if _, errs, code = plumb("preview", "web"); code != 1 || !strings.Contains(errs, "plumb plan web") {
+		t.Errorf("the old name says %d %s", code, errs)
 	}
 }
