@@ -17,9 +17,8 @@ func (c commandline) newPlanCommand() *cobra.Command {
 	var o output
 	var noDiff bool
 	cmd := &cobra.Command{
-		Use:     "plan NAME",
-		Aliases: []string{"preview"},
-		Short:   "Show what a sync would do, step by step",
+		Use:   "plan NAME",
+		Short: "Show what a sync would do, step by step",
 		Long: `Shows the plan of a sync: the steps in their order, with phase and wave, what each
 of them waits for, and what it changes line by line. Values of Secrets are masked.
 Equal plans have equal digests.

@@ -82,6 +82,7 @@ type Controller struct {
 	secrets  []*mirror.Mirror[*corev1.Secret]
 	settings []*mirror.Mirror[*corev1.ConfigMap]
 	repos    *repositories
+	hosts    *hosts
 	keys     keySecrets
 	gates    *gates
 	// warnings are sent at once; the routine news when there is time.
@@ -126,7 +127,7 @@ func New(o Options) (*Controller, error) {
 	}
 	c := &Controller{
 		log: o.Log, lenient: o.Lenient, clusters: o.Clusters, renewed: o.CredentialsChanged, settled: o.SettingsChanged,
-		groups: map[string]*group{}, repos: newRepositories(), keys: keySecrets{secrets: map[string]keySecret{}}, compiled: newCompiledProjects(),
+		groups: map[string]*group{}, repos: newRepositories(), hosts: newHosts(), keys: keySecrets{secrets: map[string]keySecret{}}, compiled: newCompiledProjects(),
 		gates: newGates(o.Installed.Guarded),
 	}
 	namespaces := []string{SystemNamespace}
@@ -202,6 +203,11 @@ func (c *Controller) addSecrets(o Options, namespaces []string) error {
 			Client: client, Resource: "secrets", Namespace: ns, Example: &corev1.Secret{},
 			LabelSelector: v1alpha1.PlumbLabelSecretType + "=" + v1alpha1.SecretTypeDecryption,
 			Log:           c.log, Changed: c.keySecretChanged,
+		}))
+		c.secrets = append(c.secrets, mirror.New(mirror.Options[*corev1.Secret]{
+			Client: client, Resource: "secrets", Namespace: ns, Example: &corev1.Secret{},
+			LabelSelector: v1alpha1.PlumbLabelSecretType + "=" + v1alpha1.SecretTypeSCMCreds,
+			Log:           c.log, Changed: c.hostChanged,
 		}))
 		c.settings = append(c.settings, mirror.New(mirror.Options[*corev1.ConfigMap]{
 			Client: client, Resource: "configmaps", Namespace: ns, Example: &corev1.ConfigMap{},

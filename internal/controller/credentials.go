@@ -199,6 +199,7 @@ func readRepository(s *corev1.Secret) repository {
 // secretChanged takes over a repository Secret, and has the Applications looked
 // at again whose repositories it opens.
 func (c *Controller) secretChanged(old, now *corev1.Secret) {
+	c.hostChanged(old, now)
 	var touched []repository
 	c.repos.mu.Lock()
 	if old != nil {

@@ -54,9 +54,11 @@ type request struct {
 	// local replaces the tree of the only source (for `plumb diff --local`).
 	local source.Tree
 	// tree changes the trees of the sources (for looking at what is not in Git).
-	tree  func(source int, tree source.Tree) source.Tree
-	fence Fence
-	caps  driver.Capabilities
+	tree func(source int, tree source.Tree) source.Tree
+	// places has repositories read somewhere else, for previews.
+	places map[string]string
+	fence  Fence
+	caps   driver.Capabilities
 	// inputs are the outputs of others that the Application uses.
 	inputs map[string]render.Value
 	// target namespace
@@ -111,6 +113,9 @@ func (e *Engine) resolve(ctx context.Context, r request) ([]resolved, error) {
 			return nil, fmt.Errorf("credentials of %s: %w", v1alpha1.RedactURL(s.RepoURL), err)
 		}
 		spec := source.Spec{Repo: s.RepoURL, Revision: s.TargetRevision, Chart: s.Chart, TagPrefix: s.TagPrefix}
+		if place, ok := r.places[s.RepoURL]; ok {
+			spec.Repo, cred = place, source.Credentials{}
+		}
 		if i < len(r.revisions) && r.revisions[i] != "" {
 			spec.Revision = r.revisions[i]
 		}

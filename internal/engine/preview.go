@@ -18,6 +18,9 @@ type PreviewOptions struct {
 	// Tree changes the content of each source before it is rendered, which are
 	// numbered as they are declared. Nil leaves it.
 	Tree func(source int, tree source.Tree) source.Tree
+	// Places has Git repositories, by the URL that a source has, read somewhere
+	// else: a clone. What the project allows is judged by the source's own URL.
+	Places map[string]string
 }
 
 // Preview is what a sync would do now.
@@ -26,6 +29,17 @@ type Preview struct {
 	Comparison driver.Comparison
 	// Revisions that the sources were read at.
 	Revisions []string
+}
+
+// With gives an engine that looks with other drivers, and knows what this one
+// knows: for previews beside the work, which must not get in its way. It is not to
+// be run.
+func (e *Engine) With(drivers map[string]driver.Driver) *Engine {
+	o := e.Options
+	o.Drivers = drivers
+	other := New(o)
+	other.outputs = e.outputs
+	return other
 }
 
 // Preview compares an Application with its destination as a pass would, and
@@ -89,6 +103,6 @@ func (e *Engine) previewBundle(ctx context.Context, app *v1alpha1.Application, k
 		return nil, err
 	}
 	return e.want(ctx, request{
-		inputs: inputs, app: app, key: key, fence: f, caps: caps, namespace: t.Namespace, revisions: o.Revisions, local: o.Local, tree: o.Tree,
+		inputs: inputs, app: app, key: key, fence: f, caps: caps, namespace: t.Namespace, revisions: o.Revisions, local: o.Local, tree: o.Tree, places: o.Places,
 	}, nil)
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/plumb-dev/plumb/internal/engine"
 	"github.com/plumb-dev/plumb/internal/fleet"
 	"github.com/plumb-dev/plumb/internal/health"
+	"github.com/plumb-dev/plumb/internal/preview"
 	"github.com/plumb-dev/plumb/internal/render"
 )
 
@@ -33,6 +34,9 @@ type parts struct {
 	engine     *engine.Engine
 	assessor   atomic.Pointer[assess.Assessor]
 	sources    engine.Sources
+	hosts      *hosts
+	statuses   *statuses
+	reviewer   *preview.Reviewer
 }
 
 // lead does the work until ctx is done.
@@ -70,6 +74,9 @@ func (s *Server) lead(ctx context.Context) error {
 		return err
 	}
 	p.retainIntents(journal)
+	end := s.startReviews(ctx, p, mark)
+	defer end()
+	defer cancel()
 	s.leading.Store(p)
 	defer s.leading.Store(nil)
 	s.Log.Info("holding Applications true", "applications", len(p.controller.Keys()), "clusters", p.fleet.Len()+1)
@@ -149,8 +156,10 @@ func (s *Server) connect(installed controller.Installed, mark mark) (*parts, err
 		p.driver.Close()
 		return nil, err
 	}
+	p.hosts = newHosts(p.controller)
+	p.statuses = newStatuses(p.controller, p.controller, p.hosts, s.Log)
 	p.engine = engine.New(engine.Options{
-		Applications: p.controller, Projects: p.controller, Destinations: p.fleet,
+		Applications: p.statuses.over(p.controller), Projects: p.controller, Destinations: p.fleet,
 		Credentials: p.controller, Events: p.controller, Sources: p.sources,
 		Secrets:  newKeyring(p.controller.KeySecrets),
 		Renderer: s.rendered.Over(s.metrics.renderer(renderer())),

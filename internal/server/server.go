@@ -45,6 +45,9 @@ type Options struct {
 	WebhookSecret []byte
 	// PollInterval of repositories that are not on this machine (3 minutes).
 	PollInterval time.Duration
+	// PullRequestInterval is how often open pull requests are listed
+	// (DefaultPullRequestInterval); negative is never.
+	PullRequestInterval time.Duration
 	// AllowExec lets cluster Secrets name programs that give credentials.
 	AllowExec bool
 	// Tools are the programs that modules are run with.

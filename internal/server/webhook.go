@@ -1,10 +1,6 @@
 package server
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"golang.org/x/time/rate"
 
@@ -29,15 +26,17 @@ const (
 	namedRepositories = 50
 )
 
-// webhook has repositories asked again that somebody says have changed. It
-// believes nothing else of what it is told.
+// webhook has repositories asked again that somebody says have changed, and pull
+// requests looked at. It believes nothing else of what it is told: what there is
+// to know is asked of the host.
 type webhook struct {
 	server *Server
 	limit  *rate.Limiter
+	heard  *deliveries
 }
 
 func newWebhook(s *Server) *webhook {
-	return &webhook{server: s, limit: rate.NewLimiter(webhookRate, webhookBurst)}
+	return &webhook{server: s, limit: rate.NewLimiter(webhookRate, webhookBurst), heard: newDeliveries(time.Now)}
 }
 
 func (h *webhook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -58,57 +57,62 @@ func (h *webhook) handle(w http.ResponseWriter, r *http.Request) (code int, resu
 		}
 		return http.StatusBadRequest, "invalid", "the payload cannot be read"
 	}
-	if !authentic(r, body, h.server.WebhookSecret) {
+	p := h.server.leading.Load()
+	from := h.server.senderOf(r, body, p)
+	if !from.known {
 		return http.StatusUnauthorized, "refused", "the signature or token does not match the webhook's secret"
+	}
+	e, err := eventOf(r.Header, body)
+	if err != nil {
+		return http.StatusBadRequest, "invalid", err.Error()
+	}
+	if e.kind == eventOther {
+		return http.StatusOK, "ignored", "nothing is to be done about this event"
 	}
 	named, err := repositoriesIn(r.URL.Query().Get("repo"), body)
 	if err != nil {
 		return http.StatusBadRequest, "invalid", err.Error()
 	}
-	p := h.server.leading.Load()
 	if p == nil {
 		return http.StatusServiceUnavailable, "standby", "this server does not lead: send this to the one that does"
 	}
-	count := 0
+	if h.heard.again(e, body) {
+		return http.StatusOK, "repeated", "this was heard already"
+	}
+	code, result, text = p.hear(e, named, from)
+	if code == http.StatusOK {
+		h.heard.note(e, body)
+	}
+	return code, result, text
+}
+
+// hear does what is to be done about an event in the repositories that are named.
+func (p *parts) hear(e event, named []string, from sender) (code int, result, text string) {
+	count, refused := 0, 0
 	for _, used := range p.controller.Repositories() {
-		if namesRepository(named, used) {
+		switch {
+		case !namesRepository(named, used):
+		case !from.mayTellOf(p, used):
+			refused++
+		case e.kind == eventPull:
+			count++
+			if p.reviewer != nil {
+				p.reviewer.Heard(used, e.number, e.head)
+			}
+		default:
 			count++
 			p.refresh(used)
 		}
 	}
-	if count == 0 {
+	switch {
+	case count == 0 && refused > 0:
+		return http.StatusUnauthorized, "refused", "the signature or token does not match the secret for this repository"
+	case count == 0:
 		return http.StatusOK, "unknown", "no Application uses this repository"
+	case e.kind == eventPull:
+		return http.StatusOK, "pull", "the pull request is looked at"
 	}
 	return http.StatusOK, "refreshed", fmt.Sprintf("%d repositories are looked at again", count)
-}
-
-// authentic tells whether the sender knows the secret: by the signature that
-// GitHub, Gitea, Gogs or Bitbucket add, or by the token that GitLab does.
-func authentic(r *http.Request, body, secret []byte) bool {
-	if len(secret) == 0 {
-		return true
-	}
-	for _, header := range []string{"X-Hub-Signature-256", "X-Hub-Signature", "X-Gitea-Signature", "X-Gogs-Signature", "X-Plumb-Signature-256"} {
-		given := r.Header.Get(header)
-		if given == "" {
-			continue
-		}
-		sum, err := hex.DecodeString(strings.TrimPrefix(given, "sha256="))
-		if err != nil {
-			continue // GitHub's older header has SHA-1, which proves nothing
-		}
-		mac := hmac.New(sha256.New, secret)
-		mac.Write(body)
-		if hmac.Equal(sum, mac.Sum(nil)) {
-			return true
-		}
-	}
-	token := r.Header.Get("X-Gitlab-Token")
-	if token == "" {
-		token = strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
-	}
-	given, want := sha256.Sum256([]byte(token)), sha256.Sum256(secret)
-	return token != "" && subtle.ConstantTimeCompare(given[:], want[:]) == 1
 }
 
 // pushPayload is what the payloads of the usual senders say of a repository.
@@ -118,7 +122,12 @@ type pushPayload struct {
 	Repository payloadRepo      `json:"repository"`
 	Project    payloadRepo      `json:"project"`
 	Resource   *pushPayloadPart `json:"resource"`
+	Server     struct {
+		To pushPayloadPart `json:"toRef"`
+	} `json:"pullRequest"` // of Bitbucket Data Center
 }
+
+var errNoPayload = errors.New(`the payload is no JSON of a push: send {"repo": "URL"}`)
 
 type pushPayloadPart struct {
 	Repository payloadRepo `json:"repository"`
@@ -166,13 +175,9 @@ func (p payloadRepo) addresses() []string {
 func repositoriesIn(query string, body []byte) ([]string, error) {
 	all := []string{query}
 	if len(strings.TrimSpace(string(body))) > 0 {
-		text := body
-		if form, err := url.ParseQuery(string(body)); err == nil && form.Get("payload") != "" {
-			text = []byte(form.Get("payload")) // GitHub's other content type
-		}
 		var p pushPayload
-		if err := json.Unmarshal(text, &p); err != nil {
-			return nil, errors.New(`the payload is no JSON of a push: send {"repo": "URL"}`)
+		if err := json.Unmarshal(jsonIn(body), &p); err != nil {
+			return nil, errNoPayload
 		}
 		if repo, ok := p.Repo.(string); ok {
 			all = append(all, repo)
@@ -183,6 +188,7 @@ func repositoriesIn(query string, body []byte) ([]string, error) {
 		if p.Resource != nil {
 			all = append(all, p.Resource.Repository.addresses()...)
 		}
+		all = append(all, p.Server.To.Repository.addresses()...)
 	}
 	var named []string
 	for _, address := range all {
