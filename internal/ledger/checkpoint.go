@@ -74,7 +74,7 @@ type chain struct{ file *os.File }
 
 // openChain opens the chain to add to it. What a crash left of a last line goes.
 func openChain(dir string) (*chain, error) {
-	file, err := os.OpenFile(filepath.Join(dir, chainFile), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o644)
+	file, err := os.OpenFile(filepath.Join(dir, chainFile), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the checkpoints: %w", err)
 	}

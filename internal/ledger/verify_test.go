@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -495,7 +494,7 @@ func TestVerifyWhileWriting(t *testing.T) {
 			t.Fatal(err)
 		}
 		if v.Err() != nil {
-			t.Fatal(fmt.Sprintf("%+v", v.Findings))
+			t.Fatalf("%+v", v.Findings)
 		}
 	}
 	closeLedger(t, l)

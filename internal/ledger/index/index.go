@@ -148,7 +148,7 @@ func (x *Index) prepare(ctx context.Context, origin string) error {
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback()
+	defer func() { _ = tx.Rollback() }() // it does nothing after a commit
 	for _, statement := range tables(x.postgres) {
 		if _, err := tx.ExecContext(ctx, statement); err != nil {
 			return err
@@ -227,9 +227,9 @@ func (x *Index) Reset(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("empty the index: %w", err)
 	}
-	defer tx.Rollback()
-	for _, table := range []string{"ledger_entries", "ledger_persons"} {
-		if _, err := tx.ExecContext(ctx, `DELETE FROM `+table); err != nil {
+	defer func() { _ = tx.Rollback() }() // it does nothing after a commit
+	for _, statement := range []string{`DELETE FROM ledger_entries`, `DELETE FROM ledger_persons`} {
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("empty the index: %w", err)
 		}
 	}
@@ -245,7 +245,7 @@ func (x *Index) Add(ctx context.Context, rows []Row) error {
 	if err != nil {
 		return fmt.Errorf("write the index: %w", err)
 	}
-	defer tx.Rollback()
+	defer func() { _ = tx.Rollback() }() // it does nothing after a commit
 	add, err := tx.PrepareContext(ctx, x.sql(`INSERT INTO ledger_entries
 		(idx, leaf, at, kind, project, app_group, app_namespace, app_name, app_uid, operation, body)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`))

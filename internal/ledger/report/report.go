@@ -139,7 +139,7 @@ func (b *Builder) Add(e *entry.Entry) {
 	case entry.DriftEnded, entry.Healed, entry.Adopted:
 		b.endDrift(h, p, e.Time, in)
 	case entry.ApplicationDeleted:
-		h.end(b, p)
+		h.end(p)
 		b.endDrift(h, p, e.Time, in)
 		delete(b.applications, keyOf(e.Application))
 	default:
@@ -157,6 +157,7 @@ func (p *gathered) decision(kind entry.Kind) {
 		p.Rejections++
 	case entry.Overridden:
 		p.Overrides++
+	default: // the others are no decisions
 	}
 }
 
@@ -191,7 +192,7 @@ func (b *Builder) finished(e *entry.Entry, h *history, p *gathered, in bool) {
 	if e.Result == entry.Canceled || e.Result == entry.Succeeded && e.Plan.Digest != "" && e.Plan.Counts.Total() == 0 {
 		return // nothing was changed
 	}
-	h.end(b, p)
+	h.end(p)
 	h.changed, h.failed, h.at, h.commits = in, false, e.Time, nil
 	if in {
 		p.Changes++
@@ -249,7 +250,7 @@ func (h *history) restore(at time.Time, p *gathered, in bool) {
 
 // end is when nothing more is to be expected of the last change: its lead time
 // ends with the sync where no entry said that it became healthy.
-func (h *history) end(b *Builder, p *gathered) {
+func (h *history) end(p *gathered) {
 	if h.succeeded && !h.failed {
 		h.lead(h.at, p)
 	}
@@ -279,7 +280,7 @@ func later(a, b time.Time) time.Time {
 func (b *Builder) Report() Report {
 	for _, h := range b.applications {
 		p := b.project(h.project)
-		h.end(b, p)
+		h.end(p)
 		if !h.broken.IsZero() {
 			p.Unrestored++
 		}
