@@ -179,6 +179,7 @@ func (m *module) part(ctx context.Context, a driver.Apply, k *known, given map[s
 		}
 	}
 	slices.Sort(o.Targets)
+	ignored := m.ignored(k)
 	p, err := m.plan(ctx, o)
 	m.known = nil // its plan is gone from the folder
 	if err != nil {
@@ -186,8 +187,8 @@ func (m *module) part(ctx context.Context, a driver.Apply, k *known, given map[s
 	}
 	for _, ch := range m.changes(p) {
 		name := ch.ref().Name
-		if ch.ref().Kind == outputKind {
-			continue
+		if ch.ref().Kind == outputKind || slices.Contains(ignored, name) && !ch.change.Risk().Destroys {
+			continue // what is to be made depends on it: then it goes along
 		}
 		if given[name] != ch.change.Action() {
 			m.live.dirty(true)

@@ -9,12 +9,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/driver"
 	"github.com/plumb-dev/plumb/internal/driver/tofu/run"
 	"github.com/plumb-dev/plumb/internal/health"
@@ -305,25 +303,6 @@ func fenced(want *driver.Desired, ref plan.Ref) error {
 		return nil
 	}
 	return want.Fence(ref, false)
-}
-
-// answer is what the drift rules say of a resource.
-func answer(p *v1alpha1.DriftPolicy, ref plan.Ref) v1alpha1.DriftAction {
-	if p == nil {
-		return ""
-	}
-	for i := range p.Rules {
-		r := &p.Rules[i]
-		kind := r.Kind == "" || r.Kind == "*" || r.Kind == ref.Kind
-		name := r.Name == "" || r.Name == ref.Name
-		if ok, err := path.Match(r.Name, ref.Name); err == nil && ok {
-			name = true
-		}
-		if kind && name && len(r.JSONPointers) == 0 {
-			return r.Action
-		}
-	}
-	return p.Default
 }
 
 // clean tells whether nothing was left to do for exactly this module at exactly
