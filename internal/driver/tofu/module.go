@@ -111,7 +111,7 @@ type spec struct {
 // module does not call them sensitive.
 func (s *spec) masks() render.Texts {
 	var texts []string
-	for _, values := range []map[string]render.Value{s.Variables, s.Env} {
+	for _, values := range []map[string]render.Value{s.Variables, s.Env, s.Backend} {
 		for _, v := range values {
 			if v.Sensitive {
 				texts = append(texts, v.Text())
@@ -130,6 +130,7 @@ type keptSpec struct {
 	Hash      string
 	Variables map[string]keptValue
 	Env       map[string]keptValue
+	Backend   map[string]keptValue `json:",omitempty"`
 	// Secrets are all that were to be masked, Past those of before.
 	Secrets, Past []string
 }
@@ -175,7 +176,7 @@ func (m *module) specOf(want *driver.Desired) (*spec, error) {
 		if err := json.Unmarshal(text, &k); err != nil {
 			return nil, fmt.Errorf("read the module that was kept: %w", err)
 		}
-		s.Module = &render.Module{Dir: k.Dir, VarFiles: k.VarFiles, Options: k.Options, Variables: unkeep(k.Variables), Env: unkeep(k.Env)}
+		s.Module = &render.Module{Dir: k.Dir, VarFiles: k.VarFiles, Options: k.Options, Variables: unkeep(k.Variables), Env: unkeep(k.Env), Backend: unkeep(k.Backend)}
 		s.hash, s.secrets = k.Hash, s.secrets.With(k.Secrets).With(k.Past)
 	}
 	if s.Module == nil {
@@ -196,7 +197,7 @@ func (s *spec) key(want *driver.Desired) string {
 		fmt.Fprintf(h, "%d:%s", len(b), b)
 	}
 	write([]any{s.hash, s.deleting, s.policy, s.Options, want.Drift, want.Target.Server})
-	for _, values := range []map[string]render.Value{s.Variables, s.Env} {
+	for _, values := range []map[string]render.Value{s.Variables, s.Env, s.Backend} {
 		for _, name := range slices.Sorted(maps.Keys(values)) {
 			fmt.Fprintf(h, "%q=%q", name, values[name].JSON)
 		}
@@ -246,7 +247,7 @@ func (m *module) fill(s *spec) error {
 	}
 	m.recall(s)
 	kept, err := json.Marshal(keptSpec{
-		Dir: s.Dir, VarFiles: s.VarFiles, Options: s.Options, Hash: s.hash, Variables: keep(s.Variables), Env: keep(s.Env), Secrets: m.secrets, Past: m.past,
+		Dir: s.Dir, VarFiles: s.VarFiles, Options: s.Options, Hash: s.hash, Variables: keep(s.Variables), Env: keep(s.Env), Backend: keep(s.Backend), Secrets: m.secrets, Past: m.past,
 	})
 	if err != nil {
 		return fmt.Errorf("keep the module: %w", err)
@@ -352,7 +353,7 @@ func (m *module) open(ctx context.Context, s *spec) error {
 func (m *module) configOf(s *spec, program string) run.Config {
 	c := run.Config{
 		Program: program, Env: slices.Clone(m.d.o.Env), Variables: map[string]run.Value{}, Workspace: s.Options.Workspace,
-		OwnBackend: s.backend.own, BackendConfig: hclStrings(s.Options.Backend), Parallelism: int(s.Options.Parallelism),
+		OwnBackend: s.backend.own, BackendConfig: s.backendConfig(), Parallelism: int(s.Options.Parallelism),
 		Temp: m.temp(), LockTimeout: 0, PluginCache: filepath.Join(m.d.o.Dir, "providers"), CLIConfig: m.d.o.CLIConfig, Display: s.Dir, Identity: s.hash,
 	}
 	if c.Display == "." {
@@ -399,6 +400,18 @@ func formOf(v render.Value) run.Form {
 		return run.Expression
 	}
 	return run.Declared
+}
+
+// backendConfig are the settings of the module's own backend.
+func (s *spec) backendConfig() map[string]string {
+	texts := maps.Clone(s.Options.Backend)
+	for name, v := range s.Backend {
+		if texts == nil {
+			texts = map[string]string{}
+		}
+		texts[name] = v.Text()
+	}
+	return hclStrings(texts)
 }
 
 func hclStrings(values map[string]string) map[string]string {
