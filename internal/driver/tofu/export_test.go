@@ -57,3 +57,6 @@ func (d *Driver) Tried(owner driver.Owner, text []byte) {
 
 // Answer is what drift rules say of a resource that has drifted in some fields.
 var Answer = answer
+
+// GitRepository is the Git repository of a module's source.
+var GitRepository = gitRepository

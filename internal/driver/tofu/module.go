@@ -52,6 +52,8 @@ type module struct {
 	unheld []string
 	// applied is what a whole plan was last made true for, until the next look.
 	applied string
+	// clone copies a Git repository with the credentials that there are for it.
+	clone func(ctx context.Context, repo, dir string) (bool, error)
 	// discarded is set once nothing is left of what the module has made.
 	discarded bool
 
@@ -105,6 +107,7 @@ type spec struct {
 	backend  backend
 	// secrets are texts that were decrypted or looked up on the way from Git.
 	secrets render.Texts
+	clone   func(ctx context.Context, repo, dir string) (bool, error)
 }
 
 // masks are all texts that must not be shown, wherever they turn up: also where a
@@ -163,7 +166,7 @@ func (m *module) path(parts ...string) string {
 // specOf is the module that is desired, or the one that was kept where it is to be
 // destroyed and can't be had any more; nil where there is none.
 func (m *module) specOf(want *driver.Desired) (*spec, error) {
-	s := &spec{Module: want.Bundle.Module, hash: want.Bundle.Hash, deleting: want.Deleting, policy: want.Modules, secrets: want.Bundle.Secrets}
+	s := &spec{Module: want.Bundle.Module, hash: want.Bundle.Hash, deleting: want.Deleting, policy: want.Modules, secrets: want.Bundle.Secrets, clone: want.Clone}
 	if s.Module == nil && want.Deleting {
 		text, err := os.ReadFile(m.path("module.json"))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -230,7 +233,7 @@ func (m *module) prepare(ctx context.Context, s *spec) error {
 	if err := guard.Err(refusals); err != nil {
 		return &driver.RefusedError{Why: err.Error()}
 	}
-	m.masks = s.masks()
+	m.masks, m.clone = s.masks(), s.clone
 	return m.open(ctx, s)
 }
 
@@ -367,6 +370,7 @@ func (m *module) configOf(s *spec, program string) run.Config {
 		}
 		return err
 	}
+	c.Fetch = m.fetch
 	for _, file := range s.VarFiles {
 		c.VarFiles = append(c.VarFiles, m.path("module", filepath.FromSlash(file)))
 	}
