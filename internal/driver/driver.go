@@ -196,6 +196,10 @@ type Apply struct {
 	// Prune tells whether deletions belong to the sync, and Partial, whether
 	// somebody has chosen some of its steps: others are left out on purpose.
 	Prune, Partial bool
+	// MaxAge is how old a plan may be that is made true as it is, where a driver
+	// keeps plans (0: the driver's default). An older one is looked at anew first,
+	// and made true only if it still says the same.
+	MaxAge time.Duration
 	// Concurrency is the most steps made at once (0: the driver's default).
 	Concurrency int
 }

@@ -147,14 +147,19 @@ func (m *module) look(ctx context.Context, want *driver.Desired, s *spec, key st
 		m.schedule(want, 0) // a probe is soon to say whether it still holds
 		return c, nil
 	}
-	planned, err := m.plan(ctx, run.PlanOptions{Destroy: s.deleting, Targets: s.Options.Targets})
+	kept := m.keptPlan()
+	planned, err := m.plan(ctx, run.PlanOptions{Destroy: s.deleting, Targets: s.Options.Targets, Keep: kept.File})
 	if err != nil {
 		return driver.Comparison{}, err
 	}
 	m.unchanged = m.settledOnce(key)
 	c := m.comparison(want, planned)
+	if err := m.keepPlan(kept, key, planned, c.Plan.Digest(), want.Full); err != nil {
+		return driver.Comparison{}, err
+	}
 	m.verified = time.Now()
 	if want.Full {
+		m.live.dirty(m.known != nil && m.known.comparison.Plan.Digest() != c.Plan.Digest())
 		return c, nil
 	}
 	m.remember(key, s, c, planned)
@@ -198,8 +203,13 @@ func (m *module) plan(ctx context.Context, o run.PlanOptions) (*run.Planned, err
 		return nil, err
 	}
 	defer func() { <-m.d.plans }()
-	if m.known != nil {
+	if m.known != nil && m.known.planned != nil && m.known.planned.File != o.Keep {
 		m.known.planned = nil // its plan gives way in the folder
+	}
+	if o.Keep == "" {
+		if err := m.dropPlan(); err != nil {
+			return nil, err
+		}
 	}
 	p, err := m.runner.Plan(ctx, o)
 	var locked *run.LockedError

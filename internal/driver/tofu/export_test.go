@@ -60,3 +60,17 @@ var Answer = answer
 
 // GitRepository is the Git repository of a module's source.
 var GitRepository = gitRepository
+
+// PlanFile is the plan that would be applied.
+func (d *Driver) PlanFile(owner driver.Owner, digest string) string {
+	m, err := d.module(owner)
+	if err != nil {
+		panic(err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.known == nil || m.known.planned == nil || m.known.comparison.Plan.Digest() != digest {
+		return "there is no such plan"
+	}
+	return m.known.planned.File
+}
