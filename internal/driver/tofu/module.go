@@ -59,8 +59,9 @@ type module struct {
 
 	subject   *probe.Subject
 	subjectID string
-	// pending is the report that a plan has still to judge; live's lock guards it.
-	pending *probe.Report
+	// pending is the report that a plan has still to judge, and harmless one that one
+	// plan has called no change, of two that it takes; live's lock guards them.
+	pending, harmless *doubted
 
 	live live
 }
