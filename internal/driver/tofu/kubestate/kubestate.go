@@ -51,8 +51,8 @@ const (
 	maxState = 1 << 30
 
 	renewEvery = 15 * time.Second
-	// abandonedAfter is how long a lock of another instance of Plumb must not have
-	// been renewed to be taken from it.
+	// abandonedAfter is how long a lock of another instance of Plumb must not be
+	// renewed while we look on to be taken from it.
 	abandonedAfter = 4 * renewEvery
 )
 
@@ -65,6 +65,9 @@ type Store struct {
 	mu       sync.Mutex
 	renewals map[string]context.CancelFunc // by the lock's id
 	held     map[tofu.StateID]string       // the ids of the locks that we took
+	seen     map[string]renewal            // of locks of others, by their place
+	tidy     map[tofu.StateID]bool         // states without parts that nobody names
+	now      func() time.Time
 	wait     sync.WaitGroup
 }
 
@@ -80,7 +83,10 @@ func New(config *rest.Config, instance string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a client for locks: %w", err)
 	}
-	return &Store{secrets: secrets, leases: leases, instance: instance, renewals: map[string]context.CancelFunc{}, held: map[tofu.StateID]string{}}, nil
+	return &Store{
+		secrets: secrets, leases: leases, instance: instance, renewals: map[string]context.CancelFunc{},
+		held: map[tofu.StateID]string{}, seen: map[string]renewal{}, tidy: map[tofu.StateID]bool{}, now: time.Now,
+	}, nil
 }
 
 // Close ends the renewal of locks. It releases none.
@@ -195,6 +201,14 @@ func pack(state []byte) ([]byte, error) {
 // Save replaces a state. The parts of a large one are written before the Secret
 // that names them, so that there is a whole state at any instant.
 func (s *Store) Save(ctx context.Context, id tofu.StateID, state []byte) error {
+	err := s.save(ctx, id, state)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tidy[id] = err == nil
+	return err
+}
+
+func (s *Store) save(ctx context.Context, id tofu.StateID, state []byte) error {
 	name, err := secretName(id)
 	if err != nil {
 		return err
@@ -245,7 +259,32 @@ func (s *Store) Save(ctx context.Context, id tofu.StateID, state []byte) error {
 	if err != nil {
 		return fmt.Errorf("write the state: %w", err)
 	}
+	s.mu.Lock()
+	tidy := s.tidy[id]
+	s.mu.Unlock()
+	if !tidy { // an update may have been broken off before
+		if obsolete, err = s.allParts(ctx, id, name); err != nil {
+			return fmt.Errorf("look for old parts of the state: %w", err)
+		}
+	}
 	return s.deleteParts(ctx, id.Namespace, obsolete, parts)
+}
+
+// allParts are those that there are of a state, named by it or not.
+func (s *Store) allParts(ctx context.Context, id tofu.StateID, name string) ([]string, error) {
+	list, err := s.secrets.Secrets(id.Namespace).List(ctx, metav1.ListOptions{
+		LabelSelector: managedLabel + "=plumb," + suffixLabel + "=" + labels(id)[suffixLabel] + ",!" + stateKey,
+	})
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for i := range list.Items {
+		if strings.HasPrefix(list.Items[i].Name, name+"-part-") { // of this workspace
+			names = append(names, list.Items[i].Name)
+		}
+	}
+	return names, nil
 }
 
 func (s *Store) saveParts(ctx context.Context, id tofu.StateID, name string, rest []byte) ([]string, error) {
@@ -305,10 +344,12 @@ func (s *Store) Delete(ctx context.Context, id tofu.StateID) error {
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("remove the state: %w", err)
 	}
-	if secret != nil {
-		if err := s.deleteParts(ctx, id.Namespace, partsOf(secret), nil); err != nil {
-			return err
-		}
+	parts, err := s.allParts(ctx, id, name)
+	if err != nil {
+		return fmt.Errorf("look for parts of the state: %w", err)
+	}
+	if err := s.deleteParts(ctx, id.Namespace, parts, nil); err != nil {
+		return err
 	}
 	err = s.leases.Leases(id.Namespace).Delete(ctx, "lock-"+name, metav1.DeleteOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
@@ -374,7 +415,7 @@ func (s *Store) Lock(ctx context.Context, id tofu.StateID, lock tofu.Lock) error
 		lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "lock-" + name, Namespace: id.Namespace, Labels: labels(id)}}
 	case err != nil:
 		return fmt.Errorf("lock the state: %w", err)
-	case lease.Spec.HolderIdentity != nil && *lease.Spec.HolderIdentity != "" && !s.mayTake(lease, now.Time):
+	case lease.Spec.HolderIdentity != nil && *lease.Spec.HolderIdentity != "" && !s.mayTake(lease):
 		return holder(lease)
 	}
 	if lease.Annotations == nil {
@@ -403,18 +444,36 @@ func (s *Store) Lock(ctx context.Context, id tofu.StateID, lock tofu.Lock) error
 }
 
 // mayTake tells whether a lock is one of this instance's own, of a process that
-// has ended, or of another one that has.
-func (s *Store) mayTake(lease *coordinationv1.Lease, now time.Time) bool {
+// has ended, or of another one that has: one that was not renewed while we looked
+// on. What the clocks of others say does not count.
+func (s *Store) mayTake(lease *coordinationv1.Lease) bool {
 	// The annotation may be left from a lock before this one.
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch by, id, _ := strings.Cut(lease.Annotations[instanceAnnotation], " "); {
 	case by == "" || id != *lease.Spec.HolderIdentity:
 		return false
 	case by == s.instance:
-		s.mu.Lock()
-		defer s.mu.Unlock()
 		return s.renewals[*lease.Spec.HolderIdentity] == nil
 	}
-	return lease.Spec.RenewTime != nil && now.Sub(lease.Spec.RenewTime.Time) > abandonedAfter
+	r := renewal{*lease.Spec.HolderIdentity, lease.ResourceVersion, s.now()}
+	place := lease.Namespace + "/" + lease.Name
+	before, known := s.seen[place]
+	if !known || before.holder != r.holder || before.version != r.version {
+		s.seen[place] = r
+		return false
+	}
+	if r.since.Sub(before.since) <= abandonedAfter {
+		return false
+	}
+	delete(s.seen, place)
+	return true
+}
+
+// renewal is how a lock of somebody else was first seen, by our own clock.
+type renewal struct {
+	holder, version string
+	since           time.Time
 }
 
 func holder(lease *coordinationv1.Lease) error {
