@@ -47,7 +47,7 @@ func (s *Server) modules(salt []byte) (*tofu.Driver, *kubestate.Store, error) {
 	}
 	d, err := tofu.New(tofu.Options{
 		Dir: dir, States: states, Path: s.Tools.Path, Env: s.Tools.Env, CLIConfig: s.Tools.Config, Log: s.Log,
-		Download: true, Salt: salt,
+		Download: true, Salt: salt, Shared: s.lenient,
 	})
 	return d, states, err
 }

@@ -74,3 +74,6 @@ func (d *Driver) PlanFile(owner driver.Owner, digest string) string {
 	}
 	return m.known.planned.File
 }
+
+// Prune removes what is not used any more, as if it were some time.
+func (d *Driver) Prune(ctx context.Context, now time.Time) error { return d.prune(ctx, now, true) }

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gofrs/flock"
+
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/driver"
 	"github.com/plumb-dev/plumb/internal/driver/tofu/guard"
@@ -54,6 +56,8 @@ type module struct {
 	applied string
 	// clone copies a Git repository with the credentials that there are for it.
 	clone func(ctx context.Context, repo, dir string) (bool, error)
+	// held is the lock of a folder that other processes use, too.
+	held *flock.Flock
 	// discarded is set once nothing is left of what the module has made.
 	discarded bool
 
@@ -62,6 +66,8 @@ type module struct {
 	// pending is the report that a plan has still to judge, and harmless one that one
 	// plan has called no change, of two that it takes; live's lock guards them.
 	pending, harmless *doubted
+	// settled is the scope of what is remembered to be no change.
+	settled string
 
 	live live
 }
@@ -212,9 +218,14 @@ func (s *spec) key(want *driver.Desired) string {
 
 // prepare makes the folder what the spec says, and opens it.
 func (m *module) prepare(ctx context.Context, s *spec) error {
+	if err := m.hold(ctx); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(m.dir, 0o700); err != nil {
 		return fmt.Errorf("make the working folder: %w", err)
 	}
+	now := time.Now()
+	_ = os.Chtimes(m.dir, now, now) // what is not used for long is removed
 	if !s.deleting {
 		m.bury()
 	}

@@ -148,6 +148,10 @@ func (m *module) looked(want *driver.Desired, c driver.Comparison) {
 	switch {
 	case doubt == nil || doubt.scope != m.scope(): // it was read of another state
 	case c.Plan.Empty() && m.harmless.again(doubt):
+		if m.settled != doubt.scope { // of an earlier state or module nothing holds any more
+			m.d.verdicts.Forget(m.settled)
+			m.settled = doubt.scope
+		}
 		m.d.verdicts.Remember(doubt.scope, doubt.report)
 	case c.Plan.Empty():
 		m.harmless = doubt // somebody may have put it back just before the plan
