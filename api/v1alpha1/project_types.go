@@ -92,6 +92,21 @@ type AppProjectSpec struct {
 	// Modules says what OpenTofu and Terraform modules may do.
 	// +optional
 	Modules *ModulePolicy `json:"modules,omitempty"`
+	// Outputs says who else may use the outputs of the project's Applications.
+	// +optional
+	Outputs *OutputPolicy `json:"outputs,omitempty"`
+}
+
+// OutputPolicy says who may use the outputs of a project's Applications.
+type OutputPolicy struct {
+	// SharedWith are other projects whose Applications may use the outputs, those
+	// that are secret included: names or globs. Default: none.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=100
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=253
+	SharedWith []string `json:"sharedWith,omitempty"`
 }
 
 // ModulePolicy says what OpenTofu and Terraform modules of a project may do.
