@@ -177,6 +177,9 @@ func driverFor(app *v1alpha1.Application) string {
 }
 
 func (p *pass) compare(ctx context.Context) {
+	if !p.keepTrack() {
+		return
+	}
 	bundle := p.st.desired.bundle
 	d, err := p.e.driverOf(bundle.Driver)
 	if err != nil {
