@@ -418,30 +418,6 @@ func formOf(v render.Value) run.Form {
 	return run.Declared
 }
 
-// backendConfig are the settings of the module's own backend.
-func (s *spec) backendConfig() map[string]string {
-	texts := maps.Clone(s.Options.Backend)
-	for name, v := range s.Backend {
-		if texts == nil {
-			texts = map[string]string{}
-		}
-		texts[name] = v.Text()
-	}
-	return hclStrings(texts)
-}
-
-func hclStrings(values map[string]string) map[string]string {
-	out := map[string]string{}
-	for name, text := range values {
-		if text == "true" || text == "false" {
-			out[name] = text
-			continue
-		}
-		out[name] = quoted(text)
-	}
-	return out
-}
-
 // write replaces the files of the module in its folder. Files that the last one
 // had and this one has not are removed; what runs leave stays.
 func (m *module) write(s *spec) error {
