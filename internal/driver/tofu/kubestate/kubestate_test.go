@@ -343,7 +343,7 @@ func theirs(t *testing.T, s *kubestate.Store, p *program, id tofu.StateID) {
 	must(t, os.WriteFile(filepath.Join(p.dir, "slow.tf"), []byte(text), 0o600))
 	applied := make(chan error, 1)
 	go func() {
-		out, err := p.run("apply", "-auto-approve", "-input=false", "-no-color")
+		out, err := p.run("apply", "-auto-approve", "-input=false", "-no-color", "-lock-timeout=1m") // it may meet our own attempts
 		if err != nil {
 			err = fmt.Errorf("%w: %s", err, out)
 		}
@@ -357,10 +357,14 @@ func theirs(t *testing.T, s *kubestate.Store, p *program, id tofu.StateID) {
 		}
 		must(t, err)
 		must(t, s.Unlock(ctx, id, "f00"))
+		select {
+		case err := <-applied:
+			t.Fatalf("it has ended before it was to: %v", err)
+		case <-time.After(500 * time.Millisecond): // time for it to get the lock
+		}
 		if time.Now().After(deadline) {
 			t.Fatal("its lock does not keep us away")
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	if locked.Who == "" || !strings.Contains(locked.Operation, "Apply") || time.Since(locked.Created) > time.Hour {
 		t.Errorf("who holds its lock: %+v", locked.Lock)
