@@ -145,6 +145,10 @@ const (
 	NameManagedByURL = "managed-by-url"
 	// NameDeletionApproved confirms deletions that need it, with a time.
 	NameDeletionApproved = "deletion-approved"
+	// NameLeaveBehind confirms that what an Application has made is left as it is
+	// where its source becomes of another kind: the kind that it was of ("module" or
+	// "manifests").
+	NameLeaveBehind = "leave-behind"
 )
 
 // Names of annotations on managed resources, without prefix.

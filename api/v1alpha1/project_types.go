@@ -92,6 +92,9 @@ type AppProjectSpec struct {
 	// Modules says what OpenTofu and Terraform modules may do.
 	// +optional
 	Modules *ModulePolicy `json:"modules,omitempty"`
+	// Outputs says who else may use the outputs of the project's Applications.
+	// +optional
+	Outputs *OutputPolicy `json:"outputs,omitempty"`
 	// Freeze stops all changes of the project's Applications: syncs, heals and
 	// deletions. Setting, changing or removing it takes the verb "freeze" on the
 	// AppProject.
@@ -114,6 +117,18 @@ type Freeze struct {
 	// Until is when changes go on by themselves. Without it: when somebody thaws.
 	// +optional
 	Until *metav1.Time `json:"until,omitempty"`
+}
+
+// OutputPolicy says who may use the outputs of a project's Applications.
+type OutputPolicy struct {
+	// SharedWith are other projects whose Applications may use the outputs, those
+	// that are secret included: names or globs. Default: none.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=100
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=253
+	SharedWith []string `json:"sharedWith,omitempty"`
 }
 
 // ModulePolicy says what OpenTofu and Terraform modules of a project may do.

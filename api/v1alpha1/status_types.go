@@ -429,6 +429,9 @@ type PlanSummary struct {
 	// Delete is how many resources are deleted.
 	// +optional
 	Delete int `json:"delete,omitempty"`
+	// Forget is how many resources are let go without being deleted.
+	// +optional
+	Forget int `json:"forget,omitempty"`
 }
 
 // SourceHydratorStatus is the state of a source hydrator.

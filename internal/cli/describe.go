@@ -187,7 +187,7 @@ func planSummaryText(p v1alpha1.PlanSummary) string {
 	for _, part := range []struct {
 		n    int
 		word string
-	}{{p.Create, "to create"}, {p.Update, "to update"}, {p.Replace, "to replace"}, {p.Delete, "to delete"}} {
+	}{{p.Create, "to create"}, {p.Update, "to update"}, {p.Replace, "to replace"}, {p.Delete, "to delete"}, {p.Forget, "to let go"}} {
 		if part.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", part.n, part.word))
 		}

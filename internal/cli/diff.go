@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/plumb-dev/plumb/internal/diff"
+	"github.com/plumb-dev/plumb/internal/driver"
 	"github.com/plumb-dev/plumb/internal/engine"
 	"github.com/plumb-dev/plumb/internal/plan"
 )
@@ -100,14 +101,11 @@ type diffText struct {
 }
 
 func (v diffText) show(a application, p engine.Preview) error {
-	for _, step := range p.Comparison.Plan.Steps {
-		if step.Hook {
-			continue
-		}
-		d, err := differenceOf(step.Change)
-		if err != nil {
-			return err
-		}
+	all, err := differencesOf(p.Comparison)
+	if err != nil {
+		return err
+	}
+	for _, d := range all {
 		fmt.Fprintln(v.out, v.p.bold(diffTitle(d)))
 		paintDiff(v.out, v.p, d.Diff)
 	}
@@ -152,6 +150,30 @@ func printableLine(s string) string {
 // difference is one change, as JSON shows it.
 type difference = diff.Difference
 
+// differencesOf are the changes of a plan, and why they are in it as far as that is
+// known.
+func differencesOf(c driver.Comparison) ([]difference, error) {
+	deleted := map[plan.Address]bool{}
+	for i := range c.Resources {
+		deleted[c.Resources[i].Ref.Address()] = c.Resources[i].Cause == driver.CauseDeleted
+	}
+	var all []difference
+	for _, step := range c.Plan.Steps {
+		if step.Hook {
+			continue
+		}
+		d, err := differenceOf(step.Change)
+		if err != nil {
+			return nil, err
+		}
+		if d.Action == plan.ActionCreate && deleted[step.Address()] {
+			d.Reason = "was deleted where it ran, not in Git: it is made again"
+		}
+		all = append(all, d)
+	}
+	return all, nil
+}
+
 func differenceOf(change plan.Change) (difference, error) { return diff.Of(change) }
 
 // diffObject is for programs.
@@ -175,15 +197,10 @@ func (v diffObject) show(a application, p engine.Preview) error {
 		Application: refOf(a.key), Revisions: p.Revisions, Different: differs(p.Comparison), Changes: []difference{},
 		Remarks: remarks(p.Comparison.Resources), Warnings: p.Bundle.Warnings,
 	}
-	for _, step := range p.Comparison.Plan.Steps {
-		if step.Hook {
-			continue
-		}
-		d, err := differenceOf(step.Change)
-		if err != nil {
-			return err
-		}
-		doc.Changes = append(doc.Changes, d)
+	all, err := differencesOf(p.Comparison)
+	if err != nil {
+		return err
 	}
+	doc.Changes = append(doc.Changes, all...)
 	return v.o.print(v.out, doc)
 }

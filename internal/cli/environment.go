@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,6 +21,8 @@ type environment struct {
 	CacheDir string
 	// Program is the path of this program, for processes that it starts.
 	Program string
+	// Sops is where the user's own keys are.
+	Sops localKeys
 	// Tools are how OpenTofu and Terraform are run.
 	Tools server.Tools
 }
@@ -35,6 +38,13 @@ func readEnvironment() environment {
 	}
 	if program, err := os.Executable(); err == nil {
 		env.Program = program
+	}
+	env.Sops = localKeys{
+		age: os.Getenv("SOPS_AGE_KEY"), ageFile: os.Getenv("SOPS_AGE_KEY_FILE"), sshFile: os.Getenv("SOPS_AGE_SSH_PRIVATE_KEY_FILE"),
+		gpg: cmp.Or(os.Getenv("SOPS_GPG_EXEC"), "gpg"),
+	}
+	if dir, err := os.UserConfigDir(); err == nil && env.Sops.ageFile == "" {
+		env.Sops.usual = filepath.Join(dir, "sops", "age", "keys.txt")
 	}
 	env.Tools = toolsOf(os.Environ())
 	return env

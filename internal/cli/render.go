@@ -20,7 +20,7 @@ import (
 // renderFlags are the parameters of rendering a directory.
 type renderFlags struct {
 	preview                  previewFlags
-	showSecrets              bool
+	showSecrets, noDecrypt   bool
 	name, namespace, project string
 	recurse                  bool
 	include, exclude         string
@@ -45,7 +45,9 @@ func (c commandline) newRenderCommand() *cobra.Command {
 
 For a directory (a word with a slash that exists, or "."), it renders what is
 there: plain manifests, a kustomization, a Helm chart or Jsonnet. That needs no
-control plane, and Secrets are printed as they are.
+control plane, and Secrets are printed as they are. What is encrypted with SOPS is
+decrypted with your own keys, as the sops command finds them (SOPS_AGE_KEY_FILE,
+SOPS_AGE_KEY, gpg), unless --no-decrypt is given.
 
 For an Application, it renders what Git has, with your own rights. Values of
 Secrets, and what was decrypted or looked up for other objects, are masked unless
@@ -90,6 +92,7 @@ Secrets, and what was decrypted or looked up for other objects, are masked unles
 func (f *renderFlags) bind(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.BoolVar(&f.showSecrets, "show-secrets", false, "print the values of an Application's Secrets, and what else is masked")
+	flags.BoolVar(&f.noDecrypt, "no-decrypt", false, "leave files of a DIR that are encrypted with SOPS as they are")
 	flags.StringVar(&f.name, "app-name", "", "the name of the Application for a DIR (default: the directory's)")
 	flags.StringVar(&f.namespace, "app-namespace", "default", "the namespace of the destination for a DIR")
 	flags.StringVar(&f.project, "app-project", v1alpha1.DefaultProject, "the project for a DIR")
@@ -154,6 +157,12 @@ func (c commandline) renderDirectory(ctx context.Context, dir string, f renderFl
 	if err != nil {
 		return render.Bundle{}, err
 	}
+	var keys render.Keys
+	if !f.noDecrypt {
+		if keys, err = c.env.Sops.keys(); err != nil {
+			return render.Bundle{}, err
+		}
+	}
 	name := f.name
 	if name == "" {
 		if absolute, err := filepath.Abs(dir); err == nil {
@@ -163,7 +172,7 @@ func (c commandline) renderDirectory(ctx context.Context, dir string, f renderFl
 	return renderers().Render(ctx, render.Request{
 		AppName: name, Namespace: f.namespace, Project: f.project,
 		Input:       render.Input{Source: source, Tree: tree, Path: within},
-		KubeVersion: f.kubeVersion, APIVersions: f.apiVersions,
+		KubeVersion: f.kubeVersion, APIVersions: f.apiVersions, Keys: keys,
 	})
 }
 

@@ -2,9 +2,12 @@ package controller
 
 import (
 	"fmt"
+	"path"
+	"slices"
 	"strings"
 	"sync"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
@@ -98,17 +101,35 @@ func (g *group) projectOf(app *v1alpha1.Application, key engine.Key) *v1alpha1.A
 }
 
 // Shares tells whether an Application may use what another one gives: within a
-// project, and within a namespace that is no control plane's, since who may
-// write one Application in it may write the other.
+// project, within a namespace that is no control plane's, since who may write one
+// Application in it may write the other, and where the project of the one that gives
+// says so.
 func (c *Controller) Shares(app *v1alpha1.Application, key engine.Key, other *v1alpha1.Application, of engine.Key) bool {
 	if key.Namespace == of.Namespace && key.Namespace != SystemNamespace && key.Namespace != ArgoNamespace {
 		return true
 	}
 	a, b := c.groups[key.Group], c.groups[of.Group]
-	if a == nil || b == nil || app.Spec.GetProject() != other.Spec.GetProject() {
+	if a == nil || b == nil {
 		return false
 	}
-	return sameProject(a.projectOf(app, key), b.projectOf(other, of))
+	taker, giver := a.projectOf(app, key), b.projectOf(other, of)
+	if app.Spec.GetProject() == other.Spec.GetProject() {
+		return sameProject(taker, giver)
+	}
+	return sharedWith(giver, taker)
+}
+
+// sharedWith tells whether a project gives outputs to another one. That has to be a
+// project that was made where such are administered: a name that somebody has given
+// to one of his own opens nothing.
+func sharedWith(giver, taker *v1alpha1.AppProject) bool {
+	if giver == nil || taker == nil || giver.Spec.Outputs == nil || giver.Namespace != taker.Namespace {
+		return false
+	}
+	return slices.ContainsFunc(giver.Spec.Outputs.SharedWith, func(pattern string) bool {
+		ok, err := path.Match(pattern, taker.Name)
+		return err == nil && ok
+	})
 }
 
 // sameProject tells whether two projects of one name are the same: one that
@@ -180,8 +201,17 @@ func (c *Controller) projectChanged(g *group, old, now *v1alpha1.AppProject) {
 		return // only its status or labels
 	}
 	c.projectNews(g, now)
+	shared := !equality.Semantic.DeepEqual(outputsOf(old), outputsOf(now))
 	c.EnqueueWhere(func(key engine.Key, app *v1alpha1.Application) bool {
-		return key.Group == g.gv.Group && app.Spec.GetProject() == project.Name &&
+		return shared && len(app.Spec.Inputs) > 0 || key.Group == g.gv.Group && app.Spec.GetProject() == project.Name &&
 			(project.Namespace == g.projectNamespace || project.Namespace == key.Namespace)
 	})
+}
+
+// outputsOf is to whom a project gives the outputs of its Applications.
+func outputsOf(project *v1alpha1.AppProject) *v1alpha1.OutputPolicy {
+	if project == nil {
+		return nil
+	}
+	return project.Spec.Outputs
 }

@@ -34,6 +34,36 @@ func TestSameProject(t *testing.T) {
 	}
 }
 
+// TestSharedWith gives outputs to other projects of the control plane only.
+func TestSharedWith(t *testing.T) {
+	project := func(namespace, name string, shared ...string) *v1alpha1.AppProject {
+		p := &v1alpha1.AppProject{}
+		p.Namespace, p.Name = namespace, name
+		if shared != nil {
+			p.Spec.Outputs = &v1alpha1.OutputPolicy{SharedWith: shared}
+		}
+		return p
+	}
+	for name, tc := range map[string]struct {
+		reason string
+		giver  *v1alpha1.AppProject
+		taker  *v1alpha1.AppProject
+		shared bool
+	}{
+		"Default":  {"nothing is shared if nobody says so", project("plumb-system", "net"), project("plumb-system", "shop"), false},
+		"Named":    {"by its name", project("plumb-system", "net", "shop"), project("plumb-system", "shop"), true},
+		"Glob":     {"by a pattern", project("plumb-system", "net", "team-*"), project("plumb-system", "team-a"), true},
+		"Other":    {"another one is meant", project("plumb-system", "net", "team-*"), project("plumb-system", "shop"), false},
+		"Backward": {"it goes one way", project("plumb-system", "net"), project("plumb-system", "shop", "net"), false},
+		"Posing":   {"a tenant gives a project of his own the name of another", project("plumb-system", "net", "*"), project("tenant", "shop"), false},
+		"Nobody's": {"there is no such project", project("plumb-system", "net", "*"), nil, false},
+	} {
+		if got := sharedWith(tc.giver, tc.taker); got != tc.shared {
+			t.Errorf("%s: %s: %v", name, tc.reason, got)
+		}
+	}
+}
+
 // TestUnreadable keeps states from being read as variables, also the parts of large
 // ones.
 func TestUnreadable(t *testing.T) {

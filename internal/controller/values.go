@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -53,6 +54,8 @@ type valueWatch struct {
 	await func(context.Context) error
 	get   func() metav1.Object
 	users map[engine.Key]bool
+	// restored is when outputs were last put back that somebody had changed.
+	restored time.Time
 }
 
 // NewValues makes it. Changed is told of the Applications that use what has
@@ -218,6 +221,15 @@ var errForeignSecret = errors.New("it exists, and does not belong to the Applica
 
 // Publish makes a Secret hold an Application's outputs. The Secret goes with it.
 func (v *Values) Publish(ctx context.Context, app *v1alpha1.Application, key engine.Key, name string, data map[string][]byte) error {
+	id := valueID{key.Namespace, name, true}
+	w := v.watch(id, key)
+	if err := w.await(ctx); err != nil {
+		v.drop(id)
+		return err
+	}
+	if have, ok := w.get().(*corev1.Secret); ok && have.Annotations[outputsAnnotation] == key.String() && maps.EqualFunc(have.Data, data, bytes.Equal) {
+		return nil
+	}
 	client := v.core.Secrets(key.Namespace)
 	gv := v1alpha1.GroupVersion
 	if key.Group == v1alpha1.ArgoGroupVersion.Group {
@@ -232,20 +244,42 @@ func (v *Values) Publish(ctx context.Context, app *v1alpha1.Application, key eng
 		Data: data,
 	}
 	have, err := client.Get(ctx, name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
+	switch {
+	case apierrors.IsNotFound(err):
+		if err := v.restoring(w); err != nil {
+			return err
+		}
 		_, err = client.Create(ctx, want, metav1.CreateOptions{})
 		return err
-	}
-	if err != nil {
+	case err != nil:
 		return err
-	}
-	if have.Annotations[outputsAnnotation] != key.String() {
+	case have.Annotations[outputsAnnotation] != key.String():
 		return errForeignSecret
-	}
-	if maps.EqualFunc(have.Data, data, bytes.Equal) {
+	case maps.EqualFunc(have.Data, data, bytes.Equal):
 		return nil
+	}
+	if err := v.restoring(w); err != nil {
+		return err
 	}
 	have.Data = data
 	_, err = client.Update(ctx, have, metav1.UpdateOptions{})
 	return err
+}
+
+// restorePause is the shortest time between two writes of one Secret with outputs:
+// what somebody else changes all the time is not fought for.
+const restorePause = time.Second
+
+var errContended = errors.New("something else has changed it just now: it is written again soon")
+
+// restoring notes a write, unless the last was a moment ago.
+func (v *Values) restoring(w *valueWatch) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := time.Now()
+	if now.Sub(w.restored) < restorePause {
+		return errContended
+	}
+	w.restored = now
+	return nil
 }

@@ -53,6 +53,10 @@ type Desired struct {
 	DeletionApproved bool
 	// Modules is what the project lets modules do; nil for the defaults.
 	Modules *v1alpha1.ModulePolicy
+	// Clone makes dir a bare copy of a Git repository that what is declared refers
+	// to, with the credentials that there are for it, or brings it up to date. It is
+	// false where nothing was copied, because there are none. It may be nil.
+	Clone func(ctx context.Context, repo, dir string) (bool, error)
 	// Fresh asks to look at everything anew, because somebody has asked for it.
 	Fresh bool
 	// Full asks for a prediction of every change (server-side dry-run), also of
@@ -192,6 +196,10 @@ type Apply struct {
 	// Prune tells whether deletions belong to the sync, and Partial, whether
 	// somebody has chosen some of its steps: others are left out on purpose.
 	Prune, Partial bool
+	// MaxAge is how old a plan may be that is made true as it is, where a driver
+	// keeps plans (0: the driver's default). An older one is looked at anew first,
+	// and made true only if it still says the same.
+	MaxAge time.Duration
 	// Concurrency is the most steps made at once (0: the driver's default).
 	Concurrency int
 }

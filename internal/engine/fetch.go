@@ -42,6 +42,25 @@ func (f fetcher) FetchFile(_ context.Context, url string) ([]byte, error) {
 	return nil, fmt.Errorf("%s is not fetched, since a file at a URL has no revision: put it into a Git repository", v1alpha1.RedactURL(url))
 }
 
+// clone makes a folder a copy of a Git repository, where there are credentials for
+// it: who needs none can do it without us.
+func (f fetcher) clone(ctx context.Context, repo, dir string) (bool, error) {
+	from, can := f.e.Sources.Git.(interface {
+		Copy(ctx context.Context, repo string, cred source.Credentials, dir string) error
+	})
+	cred, err := f.e.Credentials.For(repo, f.project)
+	if err != nil {
+		return false, fmt.Errorf("credentials of %s: %w", v1alpha1.RedactURL(repo), err)
+	}
+	if !can || !cred.Opens() {
+		return false, nil
+	}
+	if err := f.fence.AllowSource(repo); err != nil {
+		return false, err
+	}
+	return true, from.Copy(ctx, repo, cred, dir)
+}
+
 func (f fetcher) fetch(ctx context.Context, from source.Source, spec source.Spec) (source.Tree, error) {
 	if from == nil {
 		return nil, fmt.Errorf("nothing can fetch %s", v1alpha1.RedactURL(spec.Repo))

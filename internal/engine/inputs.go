@@ -141,7 +141,7 @@ func (e *Engine) inputs(key Key, app *v1alpha1.Application) (map[string]render.V
 
 // notShared refuses an input of another project. What that one has is not told.
 func notShared(i int, app *v1alpha1.Application, of Key) error {
-	return invalid(fmt.Sprintf("spec.inputs[%d]: %s is of another project than %s, and outputs are used within a project only: put both into one, or write the value down where both can read it", i, of, app.Spec.GetProject()))
+	return invalid(fmt.Sprintf("spec.inputs[%d]: %s is of another project than %s, which does not share its outputs with it: put both into one, name %s in spec.outputs.sharedWith of the other project, or write the value down where both can read it", i, of, app.Spec.GetProject(), app.Spec.GetProject()))
 }
 
 // given are the values that a module gets from elsewhere than Git.
@@ -222,23 +222,14 @@ func (p *pass) publish(ctx context.Context) {
 		return
 	}
 	data := map[string][]byte{}
-	var parts []string
 	for _, name := range outputNames(p.st.comparison.Outputs, o) {
-		text := p.st.comparison.Outputs[name].Text()
-		data[name] = []byte(text)
-		parts = append(parts, name, text)
-	}
-	sum := hashOf(append(parts, o.Secret)...)
-	if sum == p.st.published {
-		return
+		data[name] = []byte(p.st.comparison.Outputs[name].Text())
 	}
 	p.st.unpublished = ""
 	if err := p.e.Values.Publish(ctx, p.app, p.key, o.Secret, data); err != nil {
 		p.st.unpublished = fmt.Sprintf("the outputs are not written to the Secret %s: %v", o.Secret, err)
 		p.e.queue.addAfter(p.key, stalePause)
-		return
 	}
-	p.st.published = sum
 }
 
 func outputNames(all map[string]render.Value, o *v1alpha1.TofuOutputs) []string {

@@ -117,7 +117,9 @@ type Values interface {
 	// namespace, and has the Application looked at again when that changes. An
 	// error says, too, where the Application's project may not read it.
 	Get(ctx context.Context, key Key, project string, secret bool, name string) (map[string][]byte, error)
-	// Publish makes a Secret of the Application's namespace hold the given content.
+	// Publish makes a Secret of the Application's namespace hold the given content,
+	// and has the Application looked at again when somebody changes that. Where it
+	// holds it already it costs nothing.
 	Publish(ctx context.Context, app *v1alpha1.Application, key Key, name string, data map[string][]byte) error
 }
 

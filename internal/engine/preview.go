@@ -57,7 +57,7 @@ func (e *Engine) Preview(ctx context.Context, app *v1alpha1.Application, key Key
 	if err != nil {
 		return Preview{}, err
 	}
-	desired := desiredOf(app, t, fence, cluster, want.bundle, heldFromStatus(app.Status.Inventory))
+	desired := e.desiredOf(app, t, fence, cluster, want.bundle, heldFromStatus(app.Status.Inventory))
 	desired.Full = true
 	c, err := d.Compare(ctx, desired)
 	return Preview{Bundle: want.bundle, Comparison: c, Revisions: want.revisions}, err
@@ -73,7 +73,7 @@ func (e *Engine) Desired(ctx context.Context, app *v1alpha1.Application, key Key
 	if err != nil {
 		return driver.Desired{}, err
 	}
-	return desiredOf(app, t, fence, cluster, want.bundle, heldFromStatus(app.Status.Inventory)), nil
+	return e.desiredOf(app, t, fence, cluster, want.bundle, heldFromStatus(app.Status.Inventory)), nil
 }
 
 // Render gives what an Application's sources mean now, without looking at

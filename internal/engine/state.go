@@ -41,9 +41,8 @@ type state struct {
 
 	// late are results that came after the pass that asked for them.
 	late lateResults
-	// published identifies the outputs that were written to a Secret, and
-	// unpublished says why those of now were not.
-	published, unpublished string
+	// unpublished says why the outputs of now are not written to their Secret.
+	unpublished string
 
 	// unwritten are the resources in the inventory that are to be made, and of
 	// which nothing is written down yet.
@@ -110,7 +109,7 @@ func (st *state) forget() {
 	st.running, st.ended, st.last, st.trial = nil, nil, nil, nil
 	st.heals, st.heard, st.healedAt, st.healProblem = 0, 0, time.Time{}, ""
 	st.unrecorded, st.drifted = "", nil
-	st.published, st.unpublished, st.unwritten, st.intended, st.written = "", "", nil, false, time.Time{}
+	st.unpublished, st.unwritten, st.intended, st.written = "", nil, false, time.Time{}
 }
 
 // heardBefore is the generation whose request an earlier process took up: it may

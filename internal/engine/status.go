@@ -222,7 +222,7 @@ func (p *pass) syncStatus(s *v1alpha1.ApplicationStatus) {
 	s.Summary.Images = d.bundle.Images
 	if c := p.st.comparison.Plan; !c.Empty() {
 		n := c.Count()
-		s.Plan = &v1alpha1.PlanSummary{Digest: c.Digest(), Create: n.Create, Update: n.Update, Replace: n.Replace, Delete: n.Delete}
+		s.Plan = &v1alpha1.PlanSummary{Digest: c.Digest(), Create: n.Create, Update: n.Update, Replace: n.Replace, Delete: n.Delete, Forget: n.Forget}
 	}
 }
 

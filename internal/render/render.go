@@ -61,7 +61,8 @@ type Module struct {
 	Options v1alpha1.ApplicationSourceTofu
 	// Variables are values of variables, and Env is the environment of the
 	// providers, both beside what Options say: from Secrets and outputs of others.
-	Variables, Env map[string]Value
+	// Backend are settings of the backend that were looked up.
+	Variables, Env, Backend map[string]Value
 }
 
 // Value is a value from elsewhere.

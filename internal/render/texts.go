@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -243,4 +244,14 @@ func (t Texts) one(v any) any {
 		}
 	}
 	return v
+}
+
+// sortedTexts is longest first: a text may be part of another.
+func sortedTexts(texts []string) {
+	sort.Slice(texts, func(i, j int) bool {
+		if len(texts[i]) != len(texts[j]) {
+			return len(texts[i]) > len(texts[j])
+		}
+		return texts[i] < texts[j]
+	})
 }

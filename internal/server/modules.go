@@ -66,7 +66,7 @@ func (s *Server) modules(salt []byte) (*tofu.Driver, *kubestate.Store, error) {
 	}
 	d, err := tofu.New(tofu.Options{
 		Dir: dir, States: states, Path: s.Tools.Path, Env: s.Tools.Env, CLIConfig: s.Tools.Config, Log: s.Log,
-		Download: true, Salt: salt,
+		Download: true, Salt: salt, Shared: s.lenient,
 		Isolation: isolate.Options{Mode: isolate.Mode(s.Tools.Isolation), Readable: s.Tools.Readable, Writable: s.Tools.Writable},
 	})
 	return d, states, err

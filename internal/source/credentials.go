@@ -9,6 +9,12 @@ import (
 	"strings"
 )
 
+// Opens tells whether they hold anything by which a repository is reached that is
+// not without them.
+func (c Credentials) Opens() bool {
+	return c.Password != "" || c.BearerToken != "" || c.SSHPrivateKey != "" || c.TLSClientKey != "" || c.CABundle != "" || c.Proxy != "" || c.Insecure
+}
+
 // Fingerprint tells credentials apart without holding them. It is for keys in
 // memory only: it is not salted, so it belongs in no log and on no disk.
 func (c Credentials) Fingerprint() string {

@@ -249,18 +249,25 @@ func TestWrongToken(t *testing.T) {
 	w.refuse("401 Unauthorized: the token is not valid", "plan", "-no-color")
 }
 
-// TestTerraform uses the mirror with Terraform, where there is one.
-func TestTerraform(t *testing.T) {
-	terraform, err := exec.LookPath("terraform")
-	if err != nil {
-		t.Skip("there is no terraform on the PATH")
+// TestPrograms uses the mirror with the programs that there are: OpenTofu always,
+// Terraform where it is on the PATH, since it can't be had from a registry.
+func TestPrograms(t *testing.T) {
+	programs := map[string]string{"tofu": ""}
+	if terraform, err := exec.LookPath("terraform"); err == nil {
+		programs["terraform"] = terraform
 	}
-	f := newFake(t)
-	w := newWorkspace(t, f)
-	w.program = terraform
-	w.module("cloud", "2.0.0", everything)
-	w.init()
-	w.apply()
-	w.expect(map[string]string{})
-	w.accounted(f)
+	for name, program := range programs {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			w := newWorkspace(t, f)
+			if program != "" {
+				w.program = program
+			}
+			w.module("cloud", "2.0.0", everything)
+			w.init()
+			w.apply()
+			w.expect(map[string]string{})
+			w.accounted(f)
+		})
+	}
 }

@@ -1,6 +1,7 @@
 package tofu
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -16,8 +17,8 @@ import (
 )
 
 const (
-	// oldest is how old a plan may be that is applied: what is live may have moved
-	// on since.
+	// oldest is how old a plan may be that is applied as it is, where nobody says
+	// so: what is live may have moved on since.
 	oldest = 15 * time.Minute
 	// saveEvery is how often the state of an apply that is under way is saved.
 	saveEvery = 2 * time.Second
@@ -70,6 +71,12 @@ func (m *module) apply(ctx context.Context, a driver.Apply, report func(driver.R
 	if stale != "" {
 		return m.staled(stale)
 	}
+	if time.Since(k.at) > cmp.Or(a.MaxAge, oldest) {
+		var problem *driver.Problem
+		if k, problem = m.renew(ctx, a.Desired, k); problem != nil {
+			return problem
+		}
+	}
 	planned, problem := m.choose(ctx, a, k)
 	if problem != nil {
 		return problem
@@ -89,6 +96,9 @@ func (m *module) apply(ctx context.Context, a driver.Apply, report func(driver.R
 		r.left[s.Change.Target().Name] = s
 	}
 	m.start(r, func(ctx context.Context) error {
+		if err := m.dropPlan(); err != nil { // one that has failed is not tried again
+			return err
+		}
 		if err := acquire(ctx, m.d.applies); err != nil {
 			return err
 		}
@@ -109,10 +119,25 @@ func (m *module) current(want *driver.Desired) (*known, string) {
 		return nil, "there is no plan"
 	case s.key(want) != k.key:
 		return nil, "the module, its variables or its options have changed since the plan was made"
-	case time.Since(k.at) > oldest:
-		return nil, fmt.Sprintf("the plan is older than %s", oldest)
 	}
 	return k, ""
+}
+
+// renew makes an old plan anew, and refuses one that says something else.
+func (m *module) renew(ctx context.Context, want driver.Desired, k *known) (*known, *driver.Problem) {
+	want.Full = false
+	err := m.dropPlan()
+	if err == nil {
+		_, err = m.look(ctx, &want, k.spec, k.key, true)
+	}
+	switch {
+	case err != nil:
+		m.live.dirty(true)
+		return nil, &driver.Problem{Reason: reasonFailed, Message: "not applied: the plan is old, and can't be made anew: " + explain(err).Error(), Transient: true}
+	case m.known == nil || m.known.planned == nil || m.known.comparison.Plan.Digest() != k.comparison.Plan.Digest():
+		return nil, m.staled("what there is has changed since the plan was made")
+	}
+	return m.known, nil
 }
 
 func (m *module) staled(why string) *driver.Problem {
@@ -176,6 +201,7 @@ func (m *module) part(ctx context.Context, a driver.Apply, k *known, given map[s
 		}
 	}
 	slices.Sort(o.Targets)
+	ignored := m.ignored(k)
 	p, err := m.plan(ctx, o)
 	m.known = nil // its plan is gone from the folder
 	if err != nil {
@@ -183,8 +209,8 @@ func (m *module) part(ctx context.Context, a driver.Apply, k *known, given map[s
 	}
 	for _, ch := range m.changes(p) {
 		name := ch.ref().Name
-		if ch.ref().Kind == outputKind {
-			continue
+		if ch.ref().Kind == outputKind || slices.Contains(ignored, name) && !ch.change.Risk().Destroys {
+			continue // what is to be made depends on it: then it goes along
 		}
 		if given[name] != ch.change.Action() {
 			m.live.dirty(true)

@@ -124,3 +124,27 @@ func backendIn(name string, text []byte) backend {
 func quoted(text string) string {
 	return string(hclwrite.TokensForValue(cty.StringVal(text)).Bytes())
 }
+
+// backendConfig are the settings of the module's own backend.
+func (s *spec) backendConfig() map[string]string {
+	texts := maps.Clone(s.Options.Backend)
+	for name, v := range s.Backend {
+		if texts == nil {
+			texts = map[string]string{}
+		}
+		texts[name] = v.Text()
+	}
+	return hclStrings(texts)
+}
+
+func hclStrings(values map[string]string) map[string]string {
+	out := map[string]string{}
+	for name, text := range values {
+		if text == "true" || text == "false" {
+			out[name] = text
+			continue
+		}
+		out[name] = quoted(text)
+	}
+	return out
+}

@@ -86,13 +86,16 @@ func TestStale(t *testing.T) {
 	}{
 		{"a variable has another value", changed("3"), func() {}, "the module, its variables or its options have changed"},
 		{"the module is another one", want(idempotent + vpc("a", "10.0.0.0/16", "2")), func() {}, "the module, its variables or its options have changed"},
-		{"a plan that nobody has applied for long", two, func() { s.driver.Age(owner, 16*time.Minute) }, "the plan is older than 15m"},
+		{"a plan that nobody has applied for long, and that is another one now", two, func() {
+			s.driver.Age(owner, 16*time.Minute)
+			world{s.cloud}.Edit(t, object("cloud_vpc", "a", "").Ref, "theirs")
+		}, "what there is has changed since the plan was made"},
 		{"somebody has worked on the state", two, s.serial, "the state has moved on since the plan was made (serial"},
 	}
 	for _, tc := range cases {
 		c := s.planned(two, "update cloud_vpc.a")
-		before := len(s.cloud.Log(0))
 		tc.do()
+		before := len(s.cloud.Log(0))
 		got := s.order(driver.Apply{Desired: tc.with, Operation: "op", Steps: c.Plan.Steps})()
 		s.all(got, "StalePlan", tc.says, "it is made anew")
 		if r := got["cloud_vpc.a"]; r.Problem == nil || !r.Problem.Transient {

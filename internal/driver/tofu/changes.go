@@ -24,6 +24,8 @@ const (
 type change struct {
 	change plan.Change
 	cause  driver.Cause
+	// fields are the attributes that it changes, as JSON pointers.
+	fields []string
 }
 
 func (c change) ref() plan.Ref { return c.change.Target() }
@@ -36,14 +38,14 @@ func (m *module) changes(p *run.Planned) []change {
 	said := planjson.Convert(p.Plan, planjson.Options{Salt: m.d.o.Salt})
 	var out []change
 	for _, s := range said.Plan.Steps {
-		out = append(out, change{maskChange(s.Change, m.masks), m.cause(s.Change, said.Drift)})
+		out = append(out, change{maskChange(s.Change, m.masks), m.cause(s.Change, said.Drift), said.Changed[s.Change.Target().Address()]})
 	}
 	if len(out) > 0 {
 		return out
 	}
 	for _, o := range said.Outputs {
 		ref := plan.Ref{Kind: outputKind, Name: outputPrefix + o.Name}
-		out = append(out, change{plan.Update{Resource: ref, Before: m.shown(o.Before), After: m.shown(o.After)}, driver.CauseDeclared})
+		out = append(out, change{plan.Update{Resource: ref, Before: m.shown(o.Before), After: m.shown(o.After)}, driver.CauseDeclared, nil})
 	}
 	return out
 }
@@ -111,7 +113,7 @@ func (m *module) settledOnce(key string) bool {
 // be made.
 func (c change) into(r *driver.Resource, want *driver.Desired) bool {
 	if c.cause == driver.CauseDrift || c.cause == driver.CauseDeleted {
-		r.Answer = answer(want.Drift, r.Ref)
+		r.Answer = answer(want.Drift, r.Ref, c.fields)
 		if r.Answer == v1alpha1.DriftIgnore {
 			return false
 		}

@@ -9,12 +9,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/driver"
 	"github.com/plumb-dev/plumb/internal/driver/tofu/run"
 	"github.com/plumb-dev/plumb/internal/health"
@@ -149,14 +147,19 @@ func (m *module) look(ctx context.Context, want *driver.Desired, s *spec, key st
 		m.schedule(want, 0) // a probe is soon to say whether it still holds
 		return c, nil
 	}
-	planned, err := m.plan(ctx, run.PlanOptions{Destroy: s.deleting, Targets: s.Options.Targets})
+	kept := m.keptPlan()
+	planned, err := m.plan(ctx, run.PlanOptions{Destroy: s.deleting, Targets: s.Options.Targets, Keep: kept.File})
 	if err != nil {
 		return driver.Comparison{}, err
 	}
 	m.unchanged = m.settledOnce(key)
 	c := m.comparison(want, planned)
+	if err := m.keepPlan(kept, key, planned, c.Plan.Digest(), want.Full); err != nil {
+		return driver.Comparison{}, err
+	}
 	m.verified = time.Now()
 	if want.Full {
+		m.live.dirty(m.known != nil && m.known.comparison.Plan.Digest() != c.Plan.Digest())
 		return c, nil
 	}
 	m.remember(key, s, c, planned)
@@ -200,8 +203,13 @@ func (m *module) plan(ctx context.Context, o run.PlanOptions) (*run.Planned, err
 		return nil, err
 	}
 	defer func() { <-m.d.plans }()
-	if m.known != nil {
+	if m.known != nil && m.known.planned != nil && m.known.planned.File != o.Keep {
 		m.known.planned = nil // its plan gives way in the folder
+	}
+	if o.Keep == "" {
+		if err := m.dropPlan(); err != nil {
+			return nil, err
+		}
 	}
 	p, err := m.runner.Plan(ctx, o)
 	var locked *run.LockedError
@@ -305,25 +313,6 @@ func fenced(want *driver.Desired, ref plan.Ref) error {
 		return nil
 	}
 	return want.Fence(ref, false)
-}
-
-// answer is what the drift rules say of a resource.
-func answer(p *v1alpha1.DriftPolicy, ref plan.Ref) v1alpha1.DriftAction {
-	if p == nil {
-		return ""
-	}
-	for i := range p.Rules {
-		r := &p.Rules[i]
-		kind := r.Kind == "" || r.Kind == "*" || r.Kind == ref.Kind
-		name := r.Name == "" || r.Name == ref.Name
-		if ok, err := path.Match(r.Name, ref.Name); err == nil && ok {
-			name = true
-		}
-		if kind && name && len(r.JSONPointers) == 0 {
-			return r.Action
-		}
-	}
-	return p.Default
 }
 
 // clean tells whether nothing was left to do for exactly this module at exactly

@@ -54,3 +54,26 @@ func (d *Driver) Tried(owner driver.Owner, text []byte) {
 	defer m.mu.Unlock()
 	_ = m.store(context.Background(), stateID(owner, ""), text)
 }
+
+// Answer is what drift rules say of a resource that has drifted in some fields.
+var Answer = answer
+
+// GitRepository is the Git repository of a module's source.
+var GitRepository = gitRepository
+
+// PlanFile is the plan that would be applied.
+func (d *Driver) PlanFile(owner driver.Owner, digest string) string {
+	m, err := d.module(owner)
+	if err != nil {
+		panic(err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.known == nil || m.known.planned == nil || m.known.comparison.Plan.Digest() != digest {
+		return "there is no such plan"
+	}
+	return m.known.planned.File
+}
+
+// Prune removes what is not used any more, as if it were some time.
+func (d *Driver) Prune(ctx context.Context, now time.Time) error { return d.prune(ctx, now, true) }

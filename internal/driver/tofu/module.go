@@ -16,6 +16,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gofrs/flock"
+
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/driver"
 	"github.com/plumb-dev/plumb/internal/driver/tofu/guard"
@@ -52,13 +54,20 @@ type module struct {
 	unheld []string
 	// applied is what a whole plan was last made true for, until the next look.
 	applied string
+	// clone copies a Git repository with the credentials that there are for it.
+	clone func(ctx context.Context, repo, dir string) (bool, error)
+	// held is the lock of a folder that other processes use, too.
+	held *flock.Flock
 	// discarded is set once nothing is left of what the module has made.
 	discarded bool
 
 	subject   *probe.Subject
 	subjectID string
-	// pending is the report that a plan has still to judge; live's lock guards it.
-	pending *probe.Report
+	// pending is the report that a plan has still to judge, and harmless one that one
+	// plan has called no change, of two that it takes; live's lock guards them.
+	pending, harmless *doubted
+	// settled is the scope of what is remembered to be no change.
+	settled string
 
 	live live
 }
@@ -105,13 +114,14 @@ type spec struct {
 	backend  backend
 	// secrets are texts that were decrypted or looked up on the way from Git.
 	secrets render.Texts
+	clone   func(ctx context.Context, repo, dir string) (bool, error)
 }
 
 // masks are all texts that must not be shown, wherever they turn up: also where a
 // module does not call them sensitive.
 func (s *spec) masks() render.Texts {
 	var texts []string
-	for _, values := range []map[string]render.Value{s.Variables, s.Env} {
+	for _, values := range []map[string]render.Value{s.Variables, s.Env, s.Backend} {
 		for _, v := range values {
 			if v.Sensitive {
 				texts = append(texts, v.Text())
@@ -130,6 +140,7 @@ type keptSpec struct {
 	Hash      string
 	Variables map[string]keptValue
 	Env       map[string]keptValue
+	Backend   map[string]keptValue `json:",omitempty"`
 	// Secrets are all that were to be masked, Past those of before.
 	Secrets, Past []string
 }
@@ -162,7 +173,7 @@ func (m *module) path(parts ...string) string {
 // specOf is the module that is desired, or the one that was kept where it is to be
 // destroyed and can't be had any more; nil where there is none.
 func (m *module) specOf(want *driver.Desired) (*spec, error) {
-	s := &spec{Module: want.Bundle.Module, hash: want.Bundle.Hash, deleting: want.Deleting, policy: want.Modules, secrets: want.Bundle.Secrets}
+	s := &spec{Module: want.Bundle.Module, hash: want.Bundle.Hash, deleting: want.Deleting, policy: want.Modules, secrets: want.Bundle.Secrets, clone: want.Clone}
 	if s.Module == nil && want.Deleting {
 		text, err := os.ReadFile(m.path("module.json"))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -175,7 +186,7 @@ func (m *module) specOf(want *driver.Desired) (*spec, error) {
 		if err := json.Unmarshal(text, &k); err != nil {
 			return nil, fmt.Errorf("read the module that was kept: %w", err)
 		}
-		s.Module = &render.Module{Dir: k.Dir, VarFiles: k.VarFiles, Options: k.Options, Variables: unkeep(k.Variables), Env: unkeep(k.Env)}
+		s.Module = &render.Module{Dir: k.Dir, VarFiles: k.VarFiles, Options: k.Options, Variables: unkeep(k.Variables), Env: unkeep(k.Env), Backend: unkeep(k.Backend)}
 		s.hash, s.secrets = k.Hash, s.secrets.With(k.Secrets).With(k.Past)
 	}
 	if s.Module == nil {
@@ -196,7 +207,7 @@ func (s *spec) key(want *driver.Desired) string {
 		fmt.Fprintf(h, "%d:%s", len(b), b)
 	}
 	write([]any{s.hash, s.deleting, s.policy, s.Options, want.Drift, want.Target.Server})
-	for _, values := range []map[string]render.Value{s.Variables, s.Env} {
+	for _, values := range []map[string]render.Value{s.Variables, s.Env, s.Backend} {
 		for _, name := range slices.Sorted(maps.Keys(values)) {
 			fmt.Fprintf(h, "%q=%q", name, values[name].JSON)
 		}
@@ -207,9 +218,14 @@ func (s *spec) key(want *driver.Desired) string {
 
 // prepare makes the folder what the spec says, and opens it.
 func (m *module) prepare(ctx context.Context, s *spec) error {
+	if err := m.hold(ctx); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(m.dir, 0o700); err != nil {
 		return fmt.Errorf("make the working folder: %w", err)
 	}
+	now := time.Now()
+	_ = os.Chtimes(m.dir, now, now) // what is not used for long is removed
 	if !s.deleting {
 		m.bury()
 	}
@@ -234,7 +250,7 @@ func (m *module) prepare(ctx context.Context, s *spec) error {
 	if err := guard.Err(refusals); err != nil {
 		return &driver.RefusedError{Why: err.Error()}
 	}
-	m.masks = s.masks()
+	m.masks, m.clone = s.masks(), s.clone
 	return m.open(ctx, s)
 }
 
@@ -251,7 +267,7 @@ func (m *module) fill(s *spec) error {
 	}
 	m.recall(s)
 	kept, err := json.Marshal(keptSpec{
-		Dir: s.Dir, VarFiles: s.VarFiles, Options: s.Options, Hash: s.hash, Variables: keep(s.Variables), Env: keep(s.Env), Secrets: m.secrets, Past: m.past,
+		Dir: s.Dir, VarFiles: s.VarFiles, Options: s.Options, Hash: s.hash, Variables: keep(s.Variables), Env: keep(s.Env), Backend: keep(s.Backend), Secrets: m.secrets, Past: m.past,
 	})
 	if err != nil {
 		return fmt.Errorf("keep the module: %w", err)
@@ -357,7 +373,7 @@ func (m *module) open(ctx context.Context, s *spec) error {
 func (m *module) configOf(s *spec, program string) run.Config {
 	c := run.Config{
 		Program: program, Env: slices.Clone(m.d.o.Env), Variables: map[string]run.Value{}, Workspace: s.Options.Workspace,
-		OwnBackend: s.backend.own, BackendConfig: hclStrings(s.Options.Backend), Parallelism: int(s.Options.Parallelism),
+		OwnBackend: s.backend.own, BackendConfig: s.backendConfig(), Parallelism: int(s.Options.Parallelism),
 		Temp: m.temp(), LockTimeout: 0, PluginCache: filepath.Join(m.d.o.Dir, "providers"), Fence: m.d.fence, Tree: m.path("module"), Readable: []string{m.path("git")}, CLIConfig: m.d.o.CLIConfig, Display: s.Dir, Identity: s.hash,
 	}
 	if c.Display == "." {
@@ -371,6 +387,7 @@ func (m *module) configOf(s *spec, program string) run.Config {
 		}
 		return err
 	}
+	c.Fetch = m.fetch
 	for _, file := range s.VarFiles {
 		c.VarFiles = append(c.VarFiles, m.path("module", filepath.FromSlash(file)))
 	}
@@ -404,18 +421,6 @@ func formOf(v render.Value) run.Form {
 		return run.Expression
 	}
 	return run.Declared
-}
-
-func hclStrings(values map[string]string) map[string]string {
-	out := map[string]string{}
-	for name, text := range values {
-		if text == "true" || text == "false" {
-			out[name] = text
-			continue
-		}
-		out[name] = quoted(text)
-	}
-	return out
 }
 
 // refusedIfConfig tells errors apart that only another commit mends.

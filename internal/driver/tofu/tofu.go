@@ -47,6 +47,8 @@ type Options struct {
 	// them has one, OpenTofu is downloaded, if Download says so.
 	Path     []string
 	Download bool
+	// Shared is set where other processes use Dir, too: one at a time has a module.
+	Shared bool
 	// Salt goes into the hashes that are shown of what may be secret.
 	Salt []byte
 	// Env is the environment of all runs, such as PATH and proxies: it must hold
@@ -139,6 +141,7 @@ func New(o Options) (*Driver, error) {
 		verdicts: probe.NewVerdicts(rememberedVerdicts), modules: map[driver.Owner]*module{}, moved: func(driver.Owner) {},
 	}
 	d.life, d.end = context.WithCancelCause(context.Background())
+	d.wait.Go(d.tidy)
 	return d, nil
 }
 
@@ -175,6 +178,9 @@ func (d *Driver) Close() {
 	}
 	d.end(run.ErrDetached)
 	d.wait.Wait()
+	for _, m := range modules {
+		m.release()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.prober != nil {
@@ -231,6 +237,8 @@ func (d *Driver) drop(m *module) {
 	if d.modules[m.owner] == m {
 		delete(d.modules, m.owner)
 		m.bury()
+		m.release()
+		d.verdicts.Forget(m.settled)
 	}
 }
 

@@ -143,20 +143,42 @@ func (m *module) tick(interval time.Duration, round int) {
 // change, or that they are shown by now.
 func (m *module) looked(want *driver.Desired, c driver.Comparison) {
 	m.live.mu.Lock()
-	report := m.pending
+	doubt := m.pending
 	m.pending = nil
-	m.live.mu.Unlock()
 	switch {
-	case report == nil:
+	case doubt == nil || doubt.scope != m.scope(): // it was read of another state
+	case c.Plan.Empty() && m.harmless.again(doubt):
+		if m.settled != doubt.scope { // of an earlier state or module nothing holds any more
+			m.d.verdicts.Forget(m.settled)
+			m.settled = doubt.scope
+		}
+		m.d.verdicts.Remember(doubt.scope, doubt.report)
 	case c.Plan.Empty():
-		m.d.verdicts.Remember(m.scope(), *report)
-	case report.Same():
+		m.harmless = doubt // somebody may have put it back just before the plan
+	case doubt.report.Same():
 		m.known.shows.same = true
 	default:
 		m.known.shows.differing = probe.NewVerdicts(1)
-		m.known.shows.differing.Remember("", *report)
+		m.known.shows.differing.Remember("", doubt.report)
 	}
+	m.live.mu.Unlock()
 	m.schedule(want, m.d.interval(want))
+}
+
+// doubted is a report that differs from the state, and what it was read of.
+type doubted struct {
+	scope  string
+	report probe.Report
+}
+
+// again tells whether another one says the same of the same state.
+func (d *doubted) again(other *doubted) bool {
+	if d == nil || other.scope != d.scope {
+		return false
+	}
+	v := probe.NewVerdicts(1)
+	v.Remember(d.scope, d.report)
+	return !other.report.Same() && v.Settled(d.scope, other.report)
 }
 
 // shown is what a probe has said before the plan that a comparison was made of: as
@@ -229,6 +251,9 @@ func (m *module) judge(scope string, shows shown, report probe.Report, interval 
 	settled := m.d.verdicts.Settled(scope, report)
 	if shows.has(report) || settled && !shows.drifted {
 		m.live.mu.Lock()
+		if report.Same() {
+			m.harmless = nil
+		}
 		m.live.unknowns, m.live.note = 0, ""
 		m.live.mu.Unlock()
 		return
@@ -241,7 +266,7 @@ func (m *module) judge(scope string, shows shown, report probe.Report, interval 
 		return
 	}
 	m.live.mu.Lock()
-	m.pending = &report
+	m.pending = &doubted{scope, report}
 	m.live.mu.Unlock()
 	m.doubt()
 }

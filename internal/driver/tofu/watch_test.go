@@ -35,6 +35,33 @@ func TestDriftThatComesAgain(t *testing.T) {
 	}
 }
 
+// TestDriftThatIsBackBeforeThePlan is no difference that is no change: when it comes
+// again it is a drift.
+func TestDriftThatIsBackBeforeThePlan(t *testing.T) {
+	const text = "Welcome\n"
+	file := filepath.Join(t.TempDir(), "welcome")
+	w := watchFile(t, file, text)
+	for len(w.moved) > 0 {
+		<-w.moved
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-w.moved: // a probe has seen it
+	case <-time.After(time.Minute):
+		t.Fatal("it is not noticed")
+	}
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.await(driver.Synced, "it is put back")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	w.await(driver.OutOfSync, "the same deletion is found")
+}
+
 // watched is a module that is held by nobody but watched.
 type watched struct {
 	t      *testing.T

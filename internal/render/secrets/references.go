@@ -217,6 +217,9 @@ func parse(ref string) (reference, error) {
 // source finds where a reference is looked up.
 func (o *opener) source(ctx context.Context, r reference) (source, error) {
 	if len(o.keys.names) == 0 {
+		if o.keys.local {
+			return source{}, fmt.Errorf("%s: %w", o.keys.advice("what opens it"), render.ErrNoCredentials)
+		}
 		return source{}, fmt.Errorf("project %s has none: %s: %w", o.keys.project, o.keys.advice("what opens it"), render.ErrNoCredentials)
 	}
 	switch r.scheme {

@@ -184,7 +184,8 @@ func TestModule(t *testing.T) {
 		}, New("shop", []Material{a.material, v.material()}))
 		req.Input.Source.Tofu = &v1alpha1.ApplicationSourceTofu{
 			VarFiles: []string{"prod.tfvars"}, Vars: map[string]string{"token": "ref+vault://kv/shop/db#/password", "plain": "x"},
-			Env: v1alpha1.Env{{Name: "KEY", Value: "ref+vault://kv/shop/db#/password"}, {Name: "OTHER", Value: "y"}},
+			Env:     v1alpha1.Env{{Name: "KEY", Value: "ref+vault://kv/shop/db#/password"}, {Name: "OTHER", Value: "y"}},
+			Backend: map[string]string{"password": "ref+vault://kv/shop/db#/password", "bucket": "states"},
 		}
 		b, err := tools.Render(t.Context(), req)
 		if err != nil {
@@ -196,13 +197,13 @@ func TestModule(t *testing.T) {
 	if got := string(b.Module.Files["app/prod.tfvars"]); got != "password = \""+canary+"\"\n" {
 		t.Errorf("the file of values is %q", got)
 	}
-	for name, got := range map[string]render.Value{"token": b.Module.Variables["token"], "KEY": b.Module.Env["KEY"]} {
+	for name, got := range map[string]render.Value{"token": b.Module.Variables["token"], "KEY": b.Module.Env["KEY"], "password": b.Module.Backend["password"]} {
 		if string(got.JSON) != `"`+canary+`"` || !got.Sensitive {
 			t.Errorf("%s is %s, sensitive %v", name, string(got.JSON), got.Sensitive)
 		}
 	}
-	if o := b.Module.Options; len(o.Vars) != 1 || len(o.Env) != 1 {
-		t.Errorf("what was looked up is still an option: %v %v", o.Vars, o.Env)
+	if o := b.Module.Options; len(o.Vars) != 1 || len(o.Env) != 1 || len(o.Backend) != 1 {
+		t.Errorf("what was looked up is still an option: %v %v %v", o.Vars, o.Env, o.Backend)
 	}
 	if b.Secrets.Mask(canary) == canary || b.Expires.IsZero() {
 		t.Errorf("the bundle does not say what is secret, or until when: %v", b.Expires)

@@ -52,6 +52,11 @@ type Keys struct {
 	aws    []*amazon
 	google []*google
 	azure  []*azure
+
+	// local keys are those of the user of a command, not a project's; gpg opens
+	// what is encrypted for keys that the user's GnuPG has, or is nil.
+	local bool
+	gpg   func(ctx context.Context, armored []byte) ([]byte, error)
 }
 
 // limits of what one rendering may ask of others.
@@ -91,6 +96,14 @@ func New(project string, secrets []Material) *Keys {
 		k.read(s)
 	}
 	k.fingerprint = hex.EncodeToString(h.Sum(nil))
+	return k
+}
+
+// NewLocal takes the keys of the user of a command, as sops does: files with age
+// identities or SSH keys, and GnuPG.
+func NewLocal(files []Material, gpg func(ctx context.Context, armored []byte) ([]byte, error)) *Keys {
+	k := New("", files)
+	k.local, k.gpg = true, gpg
 	return k
 }
 
@@ -136,6 +149,9 @@ type opener struct {
 
 // advice ends an error about a missing key: what to do.
 func (k *Keys) advice(key string) string {
+	if k.local {
+		return k.localAdvice(key)
+	}
 	text := fmt.Sprintf("put %s into a Secret with the label %s=%s and the key project: %s, in the namespace of the projects", key, secretLabel, secretType, k.project)
 	if len(k.names) > 0 {
 		text += " (looked into " + strings.Join(k.names, ", ")
@@ -143,6 +159,23 @@ func (k *Keys) advice(key string) string {
 			text += "; not known there: " + strings.Join(k.odd, ", ")
 		}
 		text += ")"
+	}
+	if err := k.Broken(); err != nil {
+		text += "; " + strings.ReplaceAll(err.Error(), "\n", "; ")
+	}
+	return text
+}
+
+const matchingKey = "a matching one"
+
+// localAdvice is the same for the user of a command.
+func (k *Keys) localAdvice(key string) string {
+	if key != matchingKey {
+		return "references are looked up for Applications, with the credentials of their project, and not for a directory"
+	}
+	text := "have a matching age key in the file that SOPS_AGE_KEY_FILE names, or a matching PGP key in gpg, or leave encrypted files as they are with --no-decrypt"
+	if len(k.names) > 0 {
+		text += " (looked into " + strings.Join(k.names, ", ") + ")"
 	}
 	if err := k.Broken(); err != nil {
 		text += "; " + strings.ReplaceAll(err.Error(), "\n", "; ")

@@ -235,8 +235,12 @@ func (o *opener) dataKey(file string, tree *sops.Tree) ([]byte, error) {
 	if a.failed != nil {
 		return nil, render.Errorf(file, 0, "the file is encrypted with SOPS, and its key cannot be had: %w", a.failed)
 	}
-	return nil, render.Errorf(file, 0, "the file is encrypted with SOPS for %s, and project %s has no key for it: %s",
-		strings.Join(a.named, ", "), o.keys.project, o.keys.advice("a matching one"))
+	who := "project " + o.keys.project + " has"
+	if o.keys.local {
+		who = "you have"
+	}
+	return nil, render.Errorf(file, 0, "the file is encrypted with SOPS for %s, and %s no key for it: %s",
+		strings.Join(a.named, ", "), who, o.keys.advice(matchingKey))
 }
 
 // asker decrypts data keys, as a key service of SOPS'. It notes which keys were
@@ -276,7 +280,7 @@ func (a *asker) decrypt(ctx context.Context, key *keyservice.Key, enc []byte) (n
 		plain, err = a.keys.openAge(enc)
 		return "the age recipient " + k.AgeKey.Recipient, plain, err
 	case *keyservice.Key_PgpKey:
-		plain, err = a.keys.openPGP(enc)
+		plain, err = a.keys.openPGP(ctx, enc)
 		return "the PGP key " + k.PgpKey.Fingerprint, plain, err
 	case *keyservice.Key_VaultKey:
 		v := k.VaultKey
@@ -315,7 +319,14 @@ func (k *Keys) openAge(enc []byte) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(r, maxDataKey))
 }
 
-func (k *Keys) openPGP(enc []byte) ([]byte, error) {
+func (k *Keys) openPGP(ctx context.Context, enc []byte) ([]byte, error) {
+	if k.gpg != nil {
+		plain, err := k.gpg(ctx, enc)
+		if err != nil || len(plain) > maxDataKey {
+			return nil, errNotOurs
+		}
+		return plain, nil
+	}
 	if len(k.pgp) == 0 {
 		return nil, errNotOurs
 	}

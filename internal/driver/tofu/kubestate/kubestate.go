@@ -10,15 +10,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"sync"
 	"time"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -51,8 +48,8 @@ const (
 	maxState = 1 << 30
 
 	renewEvery = 15 * time.Second
-	// abandonedAfter is how long a lock of another instance of Plumb must not have
-	// been renewed to be taken from it.
+	// abandonedAfter is how long a lock of another instance of Plumb must not be
+	// renewed while we look on to be taken from it.
 	abandonedAfter = 4 * renewEvery
 )
 
@@ -65,6 +62,9 @@ type Store struct {
 	mu       sync.Mutex
 	renewals map[string]context.CancelFunc // by the lock's id
 	held     map[tofu.StateID]string       // the ids of the locks that we took
+	seen     map[string]renewal            // of locks of others, by their place
+	tidy     map[tofu.StateID]bool         // states without parts that nobody names
+	now      func() time.Time
 	wait     sync.WaitGroup
 }
 
@@ -80,7 +80,10 @@ func New(config *rest.Config, instance string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a client for locks: %w", err)
 	}
-	return &Store{secrets: secrets, leases: leases, instance: instance, renewals: map[string]context.CancelFunc{}, held: map[tofu.StateID]string{}}, nil
+	return &Store{
+		secrets: secrets, leases: leases, instance: instance, renewals: map[string]context.CancelFunc{},
+		held: map[tofu.StateID]string{}, seen: map[string]renewal{}, tidy: map[tofu.StateID]bool{}, now: time.Now,
+	}, nil
 }
 
 // Close ends the renewal of locks. It releases none.
@@ -195,6 +198,14 @@ func pack(state []byte) ([]byte, error) {
 // Save replaces a state. The parts of a large one are written before the Secret
 // that names them, so that there is a whole state at any instant.
 func (s *Store) Save(ctx context.Context, id tofu.StateID, state []byte) error {
+	err := s.save(ctx, id, state)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tidy[id] = err == nil
+	return err
+}
+
+func (s *Store) save(ctx context.Context, id tofu.StateID, state []byte) error {
 	name, err := secretName(id)
 	if err != nil {
 		return err
@@ -245,7 +256,32 @@ func (s *Store) Save(ctx context.Context, id tofu.StateID, state []byte) error {
 	if err != nil {
 		return fmt.Errorf("write the state: %w", err)
 	}
+	s.mu.Lock()
+	tidy := s.tidy[id]
+	s.mu.Unlock()
+	if !tidy { // an update may have been broken off before
+		if obsolete, err = s.allParts(ctx, id, name); err != nil {
+			return fmt.Errorf("look for old parts of the state: %w", err)
+		}
+	}
 	return s.deleteParts(ctx, id.Namespace, obsolete, parts)
+}
+
+// allParts are those that there are of a state, named by it or not.
+func (s *Store) allParts(ctx context.Context, id tofu.StateID, name string) ([]string, error) {
+	list, err := s.secrets.Secrets(id.Namespace).List(ctx, metav1.ListOptions{
+		LabelSelector: managedLabel + "=plumb," + suffixLabel + "=" + labels(id)[suffixLabel] + ",!" + stateKey,
+	})
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for i := range list.Items {
+		if strings.HasPrefix(list.Items[i].Name, name+"-part-") { // of this workspace
+			names = append(names, list.Items[i].Name)
+		}
+	}
+	return names, nil
 }
 
 func (s *Store) saveParts(ctx context.Context, id tofu.StateID, name string, rest []byte) ([]string, error) {
@@ -305,10 +341,12 @@ func (s *Store) Delete(ctx context.Context, id tofu.StateID) error {
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("remove the state: %w", err)
 	}
-	if secret != nil {
-		if err := s.deleteParts(ctx, id.Namespace, partsOf(secret), nil); err != nil {
-			return err
-		}
+	parts, err := s.allParts(ctx, id, name)
+	if err != nil {
+		return fmt.Errorf("look for parts of the state: %w", err)
+	}
+	if err := s.deleteParts(ctx, id.Namespace, parts, nil); err != nil {
+		return err
 	}
 	err = s.leases.Leases(id.Namespace).Delete(ctx, "lock-"+name, metav1.DeleteOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
@@ -327,174 +365,4 @@ func foreign(have map[string]string, id tofu.StateID, name string) error {
 		}
 	}
 	return nil
-}
-
-// stillHeld tells whether the lock that we took of a state is ours by now: while we
-// could not renew it, somebody else may have taken it, and changed the state.
-func (s *Store) stillHeld(ctx context.Context, id tofu.StateID, name string) error {
-	s.mu.Lock()
-	lock := s.held[id]
-	s.mu.Unlock()
-	if lock == "" {
-		return nil
-	}
-	lease, err := s.leases.Leases(id.Namespace).Get(ctx, "lock-"+name, metav1.GetOptions{})
-	switch {
-	case apierrors.IsNotFound(err):
-		return tofu.ErrNotHeld
-	case err != nil:
-		return err
-	case lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity != lock:
-		return tofu.ErrNotHeld
-	}
-	return nil
-}
-
-// Lock takes the lock of a state, and renews it until Unlock.
-func (s *Store) Lock(ctx context.Context, id tofu.StateID, lock tofu.Lock) error {
-	name, err := secretName(id)
-	if err != nil {
-		return err
-	}
-	info, err := json.Marshal(lock)
-	if err != nil {
-		return fmt.Errorf("describe the lock: %w", err)
-	}
-	client := s.leases.Leases(id.Namespace)
-	now := metav1.NewMicroTime(time.Now())
-	lease, err := client.Get(ctx, "lock-"+name, metav1.GetOptions{})
-	fresh := apierrors.IsNotFound(err)
-	if err == nil {
-		if err := foreign(lease.Labels, id, "lock-"+name); err != nil {
-			return fmt.Errorf("lock the state: %w", err)
-		}
-	}
-	switch {
-	case fresh:
-		lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "lock-" + name, Namespace: id.Namespace, Labels: labels(id)}}
-	case err != nil:
-		return fmt.Errorf("lock the state: %w", err)
-	case lease.Spec.HolderIdentity != nil && *lease.Spec.HolderIdentity != "" && !s.mayTake(lease, now.Time):
-		return holder(lease)
-	}
-	if lease.Annotations == nil {
-		lease.Annotations = map[string]string{}
-	}
-	lease.Annotations[lockAnnotation], lease.Annotations[instanceAnnotation] = string(info), s.instance+" "+lock.ID
-	lease.Spec.HolderIdentity, lease.Spec.RenewTime = &lock.ID, &now
-	if fresh {
-		_, err = client.Create(ctx, lease, metav1.CreateOptions{})
-	} else {
-		_, err = client.Update(ctx, lease, metav1.UpdateOptions{})
-	}
-	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
-		if lease, err := client.Get(ctx, "lock-"+name, metav1.GetOptions{}); err == nil {
-			return holder(lease)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("lock the state: %w", err)
-	}
-	s.mu.Lock()
-	s.held[id] = lock.ID
-	s.mu.Unlock()
-	s.renew(id.Namespace, "lock-"+name, lock.ID)
-	return nil
-}
-
-// mayTake tells whether a lock is one of this instance's own, of a process that
-// has ended, or of another one that has.
-func (s *Store) mayTake(lease *coordinationv1.Lease, now time.Time) bool {
-	// The annotation may be left from a lock before this one.
-	switch by, id, _ := strings.Cut(lease.Annotations[instanceAnnotation], " "); {
-	case by == "" || id != *lease.Spec.HolderIdentity:
-		return false
-	case by == s.instance:
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.renewals[*lease.Spec.HolderIdentity] == nil
-	}
-	return lease.Spec.RenewTime != nil && now.Sub(lease.Spec.RenewTime.Time) > abandonedAfter
-}
-
-func holder(lease *coordinationv1.Lease) error {
-	e := &tofu.LockedError{}
-	if json.Unmarshal([]byte(lease.Annotations[lockAnnotation]), &e.Lock) != nil || e.ID == "" {
-		e.Lock = tofu.Lock{Who: "somebody who does not say so", Operation: "unknown operation", Created: lease.CreationTimestamp.Time}
-		if lease.Spec.HolderIdentity != nil {
-			e.ID = *lease.Spec.HolderIdentity
-		}
-	}
-	return e
-}
-
-// renew shows that a lock is still held.
-func (s *Store) renew(namespace, name, lockID string) {
-	ctx, cancel := context.WithCancel(context.Background())
-	s.mu.Lock()
-	s.renewals[lockID] = cancel
-	s.mu.Unlock()
-	s.wait.Go(func() {
-		tick := time.NewTicker(renewEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			lease, err := s.leases.Leases(namespace).Get(ctx, name, metav1.GetOptions{})
-			if err != nil || lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity != lockID {
-				continue
-			}
-			now := metav1.NewMicroTime(time.Now())
-			lease.Spec.RenewTime = &now
-			_, _ = s.leases.Leases(namespace).Update(ctx, lease, metav1.UpdateOptions{}) // tried again soon
-		}
-	})
-}
-
-// Unlock gives a lock back.
-func (s *Store) Unlock(ctx context.Context, id tofu.StateID, lockID string) error {
-	s.mu.Lock()
-	if end := s.renewals[lockID]; end != nil {
-		end()
-		delete(s.renewals, lockID)
-	}
-	if lockID == "" || s.held[id] == lockID {
-		delete(s.held, id)
-	}
-	s.mu.Unlock()
-	name, err := secretName(id)
-	if err != nil {
-		return err
-	}
-	client := s.leases.Leases(id.Namespace)
-	for range 5 {
-		lease, err := client.Get(ctx, "lock-"+name, metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("unlock the state: %w", err)
-		}
-		if err := foreign(lease.Labels, id, "lock-"+name); err != nil {
-			return fmt.Errorf("unlock the state: %w", err)
-		}
-		if lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "" {
-			return nil
-		}
-		if lockID != "" && *lease.Spec.HolderIdentity != lockID {
-			return fmt.Errorf("unlock the state: %w", tofu.ErrNotHeld)
-		}
-		lease.Spec.HolderIdentity, lease.Spec.RenewTime = nil, nil
-		delete(lease.Annotations, lockAnnotation)
-		delete(lease.Annotations, instanceAnnotation)
-		if _, err = client.Update(ctx, lease, metav1.UpdateOptions{}); err == nil {
-			return nil
-		} else if !apierrors.IsConflict(err) {
-			return fmt.Errorf("unlock the state: %w", err)
-		}
-	}
-	return errors.New("unlock the state: it is changed all the time by somebody else")
 }

@@ -119,6 +119,36 @@ func TestSaveLoadDelete(t *testing.T) {
 	}
 }
 
+// TestPartsOfABrokenUpdate are gone after the next one.
+func TestPartsOfABrokenUpdate(t *testing.T) {
+	s, id := store(t, "one"), tofu.StateID{Namespace: kubetest.Namespace(t), Name: "infra", Workspace: "default"}
+	must(t, s.Save(t.Context(), id, incompressible(t, 1, 5<<19)))
+	sum := 0
+	for _, name := range secrets(t, id.Namespace) {
+		if !strings.Contains(name, "-part-2-") {
+			continue
+		}
+		part, err := client(t).CoreV1().Secrets(id.Namespace).Get(t.Context(), name, metav1.GetOptions{})
+		must(t, err)
+		part.ObjectMeta = metav1.ObjectMeta{Name: "tfstate-default-infra-part-2-ffffffff", Namespace: id.Namespace, Labels: part.Labels}
+		_, err = client(t).CoreV1().Secrets(id.Namespace).Create(t.Context(), part, metav1.CreateOptions{})
+		must(t, err)
+		sum++
+	}
+	if sum != 1 {
+		t.Fatalf("there are %d second parts", sum)
+	}
+	want := incompressible(t, 2, 5<<19)
+	must(t, store(t, "one").Save(t.Context(), id, want)) // by the next process
+	if n := len(secrets(t, id.Namespace)); n != 3 {
+		t.Errorf("there are %d Secrets: %v", n, secrets(t, id.Namespace))
+	}
+	if got, err := s.Load(t.Context(), id); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the state is another one: %v", err)
+	}
+	must(t, s.Delete(t.Context(), id))
+}
+
 // TestWholeAtAnyInstant reads while a large state is replaced again and again.
 func TestWholeAtAnyInstant(t *testing.T) {
 	s, id := store(t, "one"), tofu.StateID{Namespace: kubetest.Namespace(t), Name: "infra", Workspace: "default"}
@@ -194,6 +224,7 @@ func TestLocks(t *testing.T) {
 	must(t, next.Lock(ctx, id, lockOf("a")))
 	next.Close()
 	refused(other, "it may still live")
+	other.Later(10 * time.Minute)
 	leases := client(t).CoordinationV1().Leases(id.Namespace)
 	lease, err := leases.Get(ctx, "lock-tfstate-default-infra", metav1.GetOptions{})
 	must(t, err)
@@ -201,6 +232,10 @@ func TestLocks(t *testing.T) {
 	lease.Spec.RenewTime = &long
 	_, err = leases.Update(ctx, lease, metav1.UpdateOptions{})
 	must(t, err)
+	refused(other, "it was renewed, whatever time its owner's clock shows")
+	other.Later(30 * time.Second)
+	refused(other, "not for long")
+	other.Later(61 * time.Second)
 	must(t, other.Lock(ctx, id, lockOf("d")))
 	must(t, other.Unlock(ctx, id, "d"))
 }
@@ -308,7 +343,7 @@ func theirs(t *testing.T, s *kubestate.Store, p *program, id tofu.StateID) {
 	must(t, os.WriteFile(filepath.Join(p.dir, "slow.tf"), []byte(text), 0o600))
 	applied := make(chan error, 1)
 	go func() {
-		out, err := p.run("apply", "-auto-approve", "-input=false", "-no-color")
+		out, err := p.run("apply", "-auto-approve", "-input=false", "-no-color", "-lock-timeout=1m") // it may meet our own attempts
 		if err != nil {
 			err = fmt.Errorf("%w: %s", err, out)
 		}
@@ -322,10 +357,14 @@ func theirs(t *testing.T, s *kubestate.Store, p *program, id tofu.StateID) {
 		}
 		must(t, err)
 		must(t, s.Unlock(ctx, id, "f00"))
+		select {
+		case err := <-applied:
+			t.Fatalf("it has ended before it was to: %v", err)
+		case <-time.After(500 * time.Millisecond): // time for it to get the lock
+		}
 		if time.Now().After(deadline) {
 			t.Fatal("its lock does not keep us away")
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	if locked.Who == "" || !strings.Contains(locked.Operation, "Apply") || time.Since(locked.Created) > time.Hour {
 		t.Errorf("who holds its lock: %+v", locked.Lock)

@@ -30,6 +30,9 @@ type Result struct {
 	// Notes say more of a change than it does itself, by address: why something
 	// is deleted, for one.
 	Notes map[plan.Address]string
+	// Changed are the attributes that an update or replacement gives another known
+	// value, by address: JSON pointers, which hold no values.
+	Changed map[plan.Address][]string
 	// Reads are data sources that are read when the plan is applied.
 	Reads []Read
 	// Drift is what has changed outside, whether or not the plan undoes it.
@@ -65,7 +68,7 @@ type OutputChange struct {
 
 // Convert tells in Plumb's words what a plan says.
 func Convert(p *tfjson.Plan, o Options) Result {
-	r := Result{Notes: map[plan.Address]string{}}
+	r := Result{Notes: map[plan.Address]string{}, Changed: map[plan.Address][]string{}}
 	if p == nil {
 		return r
 	}
@@ -86,6 +89,9 @@ func Convert(p *tfjson.Plan, o Options) Result {
 			continue
 		}
 		steps = append(steps, plan.Step{Change: change, Phase: plan.Sync})
+		if a := change.Action(); a == plan.ActionUpdate || a == plan.ActionReplace {
+			r.Changed[change.Target().Address()] = pathsOf(rc.Change)
+		}
 		if note := noteOf(rc); note != "" {
 			r.Notes[change.Target().Address()] = note
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -74,6 +75,9 @@ func (d Diagnostic) String() string {
 	if d.File != "" {
 		parts = append(parts, fmt.Sprintf("%s:%d:%d", d.File, d.Line, d.Column))
 	}
+	if name := missingVariable(d); name != "" { // the programs' own advice is about a command line
+		return strings.Join(append(parts, fmt.Sprintf("the variable %q has no value: give it a value in source.tofu.vars.%s, varFiles, varsFrom or spec.inputs, or a default in the module", name, name)), ": ")
+	}
 	if d.Address != "" {
 		parts = append(parts, d.Address)
 	}
@@ -82,6 +86,19 @@ func (d Diagnostic) String() string {
 		parts = append(parts, oneLine(d.Detail))
 	}
 	return strings.Join(parts, ": ")
+}
+
+var variableName = regexp.MustCompile(`variable "([A-Za-z_][\w-]*)"`)
+
+// missingVariable is the variable that has no value, if that is what it is about.
+func missingVariable(d Diagnostic) string {
+	if classify(d) != KindMissingVariable {
+		return ""
+	}
+	if found := variableName.FindStringSubmatch(oneLine(d.Detail)); found != nil {
+		return found[1]
+	}
+	return ""
 }
 
 func oneLine(text string) string {
@@ -114,7 +131,7 @@ func (e *Error) Error() string {
 	case e.Cause != nil:
 		text = e.Cause.Error()
 	}
-	if next := advice(e.Kind); next != "" {
+	if next := advice(e.Kind); next != "" && !strings.Contains(text, "source.tofu.vars.") {
 		text += ": " + next
 	}
 	return text
@@ -149,7 +166,12 @@ func (e *Error) Errors() []Diagnostic {
 }
 
 // Advice is what to do about a single error, or empty.
-func (d Diagnostic) Advice() string { return advice(classify(d)) }
+func (d Diagnostic) Advice() string {
+	if missingVariable(d) != "" {
+		return "" // it says so itself
+	}
+	return advice(classify(d))
+}
 
 func advice(k Kind) string {
 	switch k {

@@ -307,14 +307,6 @@ func (r *Runner) earlyVariables() []string {
 	return nil
 }
 
-func (r *Runner) initOnce(ctx context.Context, args []string) error {
-	e, err := r.execute(ctx, job{operation: "init", args: args, env: r.cacheEnv})
-	if err != nil {
-		return err
-	}
-	return r.verdict(ctx, "init", e, 0)
-}
-
 // says tells whether an error's diagnostics have one of some texts.
 func says(err error, texts ...string) bool {
 	var e *Error
@@ -413,10 +405,14 @@ func localModule(block *hclsyntax.Block) string {
 	if diags.HasErrors() || v.Type() != cty.String || v.IsNull() || !v.IsKnown() {
 		return ""
 	}
-	if source := v.AsString(); strings.HasPrefix(source, "./") || strings.HasPrefix(source, "../") {
+	if source := v.AsString(); isRelative(source) {
 		return source
 	}
 	return ""
+}
+
+func isRelative(source string) bool {
+	return strings.HasPrefix(source, "./") || strings.HasPrefix(source, "../")
 }
 
 func hashFile(h hash.Hash, path string) {

@@ -27,6 +27,8 @@ type PlanOptions struct {
 	NoRefresh bool
 	// Targets and Replace are addresses.
 	Targets, Replace []string
+	// Keep is the file of an earlier plan that is not to be removed.
+	Keep string
 	// Always loads Planned.Plan, also where nothing changes.
 	Always bool
 	// Progress is told of each step. It may be nil.
@@ -52,7 +54,8 @@ type Planned struct {
 	Warnings []Diagnostic
 }
 
-// Plan makes a plan and saves it. The one before is removed.
+// Plan makes a plan and saves it. The one before is removed, unless it is to be
+// kept.
 func (r *Runner) Plan(ctx context.Context, o PlanOptions) (*Planned, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -102,10 +105,13 @@ func (r *Runner) planArgs(o PlanOptions) ([]string, error) {
 func (r *Runner) lockTimeout() string { return "-lock-timeout=" + r.config.LockTimeout.String() }
 
 func (r *Runner) planOnce(ctx context.Context, args []string, o PlanOptions) (*Planned, error) {
-	if err := r.clearPlans(); err != nil {
+	if err := r.clearPlans(o.Keep); err != nil {
 		return nil, err
 	}
 	file := filepath.Join(r.folder.plans(), "plan")
+	if file == o.Keep {
+		file += "-2"
+	}
 	e, err := r.execute(ctx, job{operation: "plan", args: append(args, "-out="+file), planFile: file, env: r.workspaceEnv, progress: o.Progress, writes: []string{r.folder.plans()}})
 	if err != nil {
 		return nil, err
@@ -122,12 +128,15 @@ func (r *Runner) planOnce(ctx context.Context, args []string, o PlanOptions) (*P
 	return p, r.fingerprint(ctx, p, o)
 }
 
-func (r *Runner) clearPlans() error {
+func (r *Runner) clearPlans(but string) error {
 	entries, err := os.ReadDir(r.folder.plans())
 	if err != nil {
 		return fmt.Errorf("remove the last plan: %w", err)
 	}
 	for _, entry := range entries {
+		if filepath.Join(r.folder.plans(), entry.Name()) == but {
+			continue
+		}
 		if err := os.Remove(filepath.Join(r.folder.plans(), entry.Name())); err != nil {
 			return fmt.Errorf("remove the last plan: %w", err)
 		}

@@ -129,6 +129,10 @@ type Config struct {
 	// modules that it has downloaded to Folder.Data (guard.CheckInstalled). It may
 	// be nil.
 	Check func() error `json:"-"`
+	// Fetch is asked before init, and again where that failed: it brings what
+	// modules' sources name to where init finds it, and gives what has to be in the
+	// environment of init for that, and of init alone. It may be nil.
+	Fetch func(ctx context.Context, sources []string) (env []string, err error) `json:"-"`
 	// Grace is how long a cancelled program may take to finish its current
 	// resources before it is killed. 0 never kills it.
 	Grace time.Duration

@@ -144,12 +144,23 @@ func TestLife(t *testing.T) {
 			b := newBench(t, map[string]string{"main.tf": ordinary})
 			if name == "terraform" {
 				if b.config.Program = b.tools.Terraform; b.config.Program == "" {
-					t.Skip("there is no terraform")
+					withoutTerraform(t)
+					return
 				}
 			}
 			b.config.Variables = ordinaryValues()
 			live(t, b)
 		})
+	}
+}
+
+// withoutTerraform is what is looked at where there is no Terraform: it can't be had
+// from a registry that tests may use, so it is tested with where it is on the PATH.
+func withoutTerraform(t *testing.T) {
+	t.Helper()
+	_, err := run.Find("terraform", []string{t.TempDir()})
+	if !errors.Is(err, run.ErrNotFound) || !strings.Contains(err.Error(), "there is no terraform on the PATH") {
+		t.Errorf("a tool that is missing: %v", err)
 	}
 }
 
@@ -244,7 +255,7 @@ func TestErrors(t *testing.T) {
 		"Argument": {"what the provider does not know has a place, too", map[string]string{"main.tf": providers + "resource \"cloud_bucket\" \"it\" {\n  name = \"a\"\n  nope = 1\n}\n"},
 			nil, run.KindConfig, "infra/main.tf:13:3: Unsupported argument"},
 		"Variable": {"a variable without a value", map[string]string{"main.tf": "variable \"need\" {}\n"},
-			nil, run.KindMissingVariable, "give it a value in source.tofu.vars"},
+			nil, run.KindMissingVariable, "infra/main.tf:1:1: the variable \"need\" has no value: give it a value in source.tofu.vars.need, varFiles"},
 		"Provider": {"a provider that nobody has", map[string]string{"main.tf": "resource \"nobody_has\" \"it\" {}\n"},
 			nil, run.KindUnknownProvider, "hashicorp/nobody was not found"},
 		"Version": {"a version that nobody has", map[string]string{"main.tf": "terraform {\n  required_providers {\n    random = {\n      source = \"hashicorp/random\"\n      version = \"99.0.0\"\n    }\n  }\n}\n"},
