@@ -69,6 +69,9 @@ func (p *pass) gates() decide.Gates {
 	if s.ManualClosed != "" {
 		g.ManualClosed = s.ManualClosed + " in " + where
 	}
+	if p.requested() && p.app.Operation.InitiatedBy.Automated {
+		g.ManualClosed = g.Closed // what a program asks for is nobody's wish
+	}
 	if op := p.st.running; op != nil {
 		g.Overrun = set.MayGoOn(now, op.started, !op.automated)
 	}
@@ -145,7 +148,7 @@ func overrideReason(info []v1alpha1.Info) string {
 // sync.
 func (p *pass) tellOverride(req *v1alpha1.Operation, g decide.Gates) {
 	reason := overrideReason(req.Info)
-	if reason == "" || req.Sync.DryRun {
+	if reason == "" || req.Sync.DryRun || p.e.Gates == nil {
 		return
 	}
 	if err := p.e.Gates.Overridable(); err != nil {
@@ -160,8 +163,10 @@ func (p *pass) tellOverride(req *v1alpha1.Operation, g decide.Gates) {
 	p.record("SyncOverridden", req.InitiatedBy.Username, fmt.Sprintf("sync forced by %s: %s (%s)", orDefault(req.InitiatedBy.Username, "unknown"), reason, what))
 }
 
-// record writes down an act that somebody may be asked about later.
-func (p *pass) record(kind, _ /* who did it */, text string) {
+// record writes down an act that somebody may be asked about later: the one place
+// that a ledger has to hear of.
+func (p *pass) record(kind, actor, text string) {
+	p.e.Log.Info(text, "application", p.key.String(), "act", kind, "actor", actor)
 	p.event(true, kind, text)
 }
 
