@@ -209,7 +209,7 @@ func TestSSH(t *testing.T) {
 		"unknown":         {"a key that nobody allowed", of(eve, "git", message), all, source.KeyUnknown},
 		"for files":       {"a key that is for something else", of(files, "git", message), all, source.KeyUnknown},
 		"other namespace": {"a signature that was made for something else", of(ada, "file", message), all, source.SignatureBad},
-		"other message":   {"what was signed was something else", of(ada, "git", "second line\n"), any, source.SignatureBad},
+		"other message":   {"what was signed was something else", of(ada, "git", "second line\n"), all, source.SignatureBad},
 		"expired":         {"a key that is no longer valid", of(old, "git", message), all, source.KeyExpired},
 		"revoked":         {"a key that was revoked, though it is allowed", of(gone, "git", message), all, source.KeyRevoked},
 		"garbage":         {"what is no signature", commit("-----BEGIN SSH SIGNATURE-----\nAAAA\n-----END SSH SIGNATURE-----\n", message), all, source.SignatureBad},
