@@ -69,6 +69,9 @@ func (p *pass) gates() decide.Gates {
 	if s.ManualClosed != "" {
 		g.ManualClosed = s.ManualClosed + " in " + where
 	}
+	if p.requested() && p.app.Operation.InitiatedBy.Automated {
+		g.ManualClosed = g.Closed // what a program asks for is nobody's wish
+	}
 	if op := p.st.running; op != nil {
 		g.Overrun = set.MayGoOn(now, op.started, !op.automated)
 	}
@@ -151,7 +154,7 @@ func overrideReason(info []v1alpha1.Info) string {
 // sync.
 func (p *pass) tellOverride(req *v1alpha1.Operation, g decide.Gates) {
 	reason := overrideReason(req.Info)
-	if reason == "" || req.Sync.DryRun {
+	if reason == "" || req.Sync.DryRun || p.e.Gates == nil {
 		return
 	}
 	if err := p.e.Gates.Overridable(); err != nil {

@@ -131,11 +131,11 @@ func identity(e *openpgp.Entity) string {
 // compared in full.
 func allowsKey(allowed []string, e *openpgp.Entity, signed uint64) bool {
 	for _, key := range signingKeys(e, signed) {
-		print := strings.ToUpper(hex.EncodeToString(key.Fingerprint))
+		fingerprint := strings.ToUpper(hex.EncodeToString(key.Fingerprint))
 		id := fmt.Sprintf("%016X", key.KeyId)
 		for _, text := range allowed {
 			want, err := ParseKeyID(text)
-			if err == nil && (want == print || len(want) == 16 && want == id) {
+			if err == nil && (want == fingerprint || len(want) == 16 && want == id) {
 				return true
 			}
 		}

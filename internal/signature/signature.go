@@ -153,13 +153,11 @@ func Sealed(o source.Object) bool {
 		return false
 	}
 	message = bytes.TrimSpace(message)
-	paragraph := message
-	if i := bytes.LastIndex(message, []byte("\n\n")); i >= 0 {
-		paragraph = message[i+2:]
-	} else {
+	i := bytes.LastIndex(message, []byte("\n\n"))
+	if i < 0 {
 		return false // the subject is no trailer
 	}
-	for line := range bytes.Lines(paragraph) {
+	for line := range bytes.Lines(message[i+2:]) {
 		if len(line) > len(SealTrailer) && strings.EqualFold(string(line[:len(SealTrailer)]), SealTrailer) {
 			return true
 		}
@@ -217,6 +215,7 @@ func Explain(o source.Object, s source.Signature) string {
 		return fmt.Sprintf("%s has a signature of the %s key %s that has expired", what, s.Kind, by)
 	case source.SignatureGood:
 		return what + " is signed well"
+	default: // a bad one, or one that nobody has looked at
 	}
 	if by != "" {
 		return fmt.Sprintf("%s has a bad signature, which claims to be of the %s key %s", what, s.Kind, by)

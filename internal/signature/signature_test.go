@@ -194,25 +194,25 @@ func TestSSH(t *testing.T) {
 		}
 		return commit(string(sshsig.Armor(sig)), message)
 	}
-	any := Trust{SSH: true}
+	all := Trust{SSH: true}
 	cases := map[string]struct {
 		reason string
 		object source.Object
 		trust  Trust
 		want   source.SignatureStatus
 	}{
-		"good":            {"an allowed signer", of(ada, "git", message), any, source.SignatureGood},
-		"with options":    {"options that let Git in", of(bob, "git", message), any, source.SignatureGood},
+		"good":            {"an allowed signer", of(ada, "git", message), all, source.SignatureGood},
+		"with options":    {"options that let Git in", of(bob, "git", message), all, source.SignatureGood},
 		"by principal":    {"the project may name principals", of(bob, "git", message), Trust{SSH: true, Signers: []glob.Glob{glob.MustCompile("*@other.example")}}, source.SignatureGood},
 		"other principal": {"and others do not count", of(ada, "git", message), Trust{SSH: true, Signers: []glob.Glob{glob.MustCompile("bob@*")}}, source.KeyNotAllowed},
 		"not this kind":   {"a project that wants GnuPG", of(ada, "git", message), Trust{GPG: true}, source.KeyNotAllowed},
-		"unknown":         {"a key that nobody allowed", of(eve, "git", message), any, source.KeyUnknown},
-		"for files":       {"a key that is for something else", of(files, "git", message), any, source.KeyUnknown},
-		"other namespace": {"a signature that was made for something else", of(ada, "file", message), any, source.SignatureBad},
-		"other message":   {"what was signed was something else", of(ada, "git", "second line\n"), any, source.SignatureBad},
-		"expired":         {"a key that is no longer valid", of(old, "git", message), any, source.KeyExpired},
-		"revoked":         {"a key that was revoked, though it is allowed", of(gone, "git", message), any, source.KeyRevoked},
-		"garbage":         {"what is no signature", commit("-----BEGIN SSH SIGNATURE-----\nAAAA\n-----END SSH SIGNATURE-----\n", message), any, source.SignatureBad},
+		"unknown":         {"a key that nobody allowed", of(eve, "git", message), all, source.KeyUnknown},
+		"for files":       {"a key that is for something else", of(files, "git", message), all, source.KeyUnknown},
+		"other namespace": {"a signature that was made for something else", of(ada, "file", message), all, source.SignatureBad},
+		"other message":   {"what was signed was something else", of(ada, "git", "second line\n"), all, source.SignatureBad},
+		"expired":         {"a key that is no longer valid", of(old, "git", message), all, source.KeyExpired},
+		"revoked":         {"a key that was revoked, though it is allowed", of(gone, "git", message), all, source.KeyRevoked},
+		"garbage":         {"what is no signature", commit("-----BEGIN SSH SIGNATURE-----\nAAAA\n-----END SSH SIGNATURE-----\n", message), all, source.SignatureBad},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

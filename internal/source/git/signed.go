@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"hash"
 	"strconv"
 	"strings"
 
@@ -87,7 +86,7 @@ func (t *tree) signedObject(from *catFile, id, kind string, limit int64) ([]byte
 	if err != nil {
 		return nil, fmt.Errorf("read %s %s: %w", kind, id, explain(t.repo.url, t.from.cred, err))
 	}
-	var h hash.Hash = sha1.New() //nolint:gosec // Git's own
+	h := sha1.New() //nolint:gosec // Git's own
 	if oid.size == sha256.Size {
 		h = sha256.New()
 	}
