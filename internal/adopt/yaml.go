@@ -23,10 +23,11 @@ type file struct {
 	dash  int // how far the dashes of lists are, within a map
 	bom   bool
 	nodes int
+	open  map[*yaml.Node]bool // whose aliases are being followed
 }
 
 // maxNodes bounds what aliases expand to.
-const maxNodes = 500_000
+const maxNodes = 200_000
 
 var bom = []byte("\xef\xbb\xbf")
 
@@ -316,7 +317,7 @@ func (f *file) blockEnd(i, indent int) int {
 
 // value gives what a node means.
 func (f *file) value(n *yaml.Node) (any, error) {
-	f.nodes = 0
+	f.nodes, f.open = 0, map[*yaml.Node]bool{}
 	return f.valueOf(n, 0)
 }
 
@@ -326,7 +327,13 @@ func (f *file) valueOf(n *yaml.Node, depth int) (any, error) {
 	}
 	switch n.Kind {
 	case yaml.AliasNode:
-		return f.valueOf(n.Alias, depth+1)
+		if f.open[n.Alias] {
+			return nil, fmt.Errorf("%w: the anchor &%s contains itself", errOdd, n.Value)
+		}
+		f.open[n.Alias] = true
+		v, err := f.valueOf(n.Alias, depth+1)
+		delete(f.open, n.Alias)
+		return v, err
 	case yaml.SequenceNode:
 		out := make([]any, 0, len(n.Content))
 		for _, c := range n.Content {
