@@ -159,20 +159,7 @@ func readHostSecret(s *corev1.Secret) (readHost, bool) {
 		Previews: flag("previews", true), Statuses: flag("statuses", true), Modules: flag("modules", true),
 		Diffs: flag("diffs", true), Forks: flag("forks", true),
 	}}
-	if own {
-		h.Type = get("type") // that of a repository says git, helm or oci
-	} else {
-		h.Type, h.Installation = get("host"), get("installation")
-	}
-	if h.API == "" {
-		h.API = get("githubAppEnterpriseBaseUrl")
-	}
-	if h.Token == "" { // for most hosts the password of https is a token
-		h.Token = get("bearerToken")
-	}
-	if h.Token == "" && h.Type != "bitbucket" && h.Type != "bitbucket-server" {
-		h.Token, h.User, h.Password = h.Password, "", ""
-	}
+	h.borrow(own, get)
 	if h.URL == "" {
 		wrong = append(wrong, errors.New("key url is missing"))
 	}
@@ -183,4 +170,22 @@ func readHostSecret(s *corev1.Secret) (readHost, bool) {
 		h.wrong = fmt.Errorf("the Secret %s with which %s is spoken with cannot be used: %w", h.Name, source.MaskURL(h.URL), errors.Join(wrong...))
 	}
 	return h, true
+}
+
+// borrow takes what a repository's Secret calls by other names.
+func (h *Host) borrow(own bool, get func(string) string) {
+	if own {
+		h.Type = get("type")
+	} else { // there, type says git, helm or oci
+		h.Type, h.Installation = get("host"), get("installation")
+	}
+	if h.API == "" {
+		h.API = get("githubAppEnterpriseBaseUrl")
+	}
+	if h.Token == "" {
+		h.Token = get("bearerToken")
+	}
+	if h.Token == "" && h.Type != "bitbucket" && h.Type != "bitbucket-server" {
+		h.Token, h.User, h.Password = h.Password, "", "" // for most hosts the password of https is a token
+	}
 }

@@ -34,6 +34,8 @@ const (
 	mostName = 160
 	// footBytes is kept free for what has to be said below.
 	footBytes = 700
+	// leastRoom is the least that an Application's details are worth.
+	leastRoom = 200
 )
 
 // Markdown writes a report as a comment. Whatever a repository, a chart or a
@@ -198,6 +200,9 @@ func thenText(a Result) string {
 // details are an Application's lines, as many as there is room for; empty if there
 // is none.
 func details(a Result, s Style, room int) string {
+	if room < 2*leastRoom {
+		return ""
+	}
 	var body strings.Builder
 	text := func(title string, lines []string) {
 		if len(lines) > 0 {
@@ -215,7 +220,7 @@ func details(a Result, s Style, room int) string {
 	head := opening(a, s)
 	const tail = "\n</details>\n"
 	room -= len(head) + len(tail) + 200
-	if room < 200 {
+	if room < leastRoom {
 		return ""
 	}
 	lines := body.String()

@@ -105,8 +105,8 @@ func (v *review) hear(ctx context.Context, comments []scm.Comment) error {
 	for i := len(comments) - 1; i >= 0 && looked < mostAsked; i-- {
 		c := comments[i]
 		m := command.FindStringSubmatch(c.Body)
-		if m == nil || c.ID <= v.asked || strings.Contains(c.Body, v.marker) {
-			continue
+		if m == nil || c.ID <= v.asked || strings.Contains(c.Body, markPrefix) {
+			continue // what we say ourselves is no request, nor what another installation says
 		}
 		looked++
 		commit := strings.ToLower(m[1])

@@ -319,8 +319,11 @@ func (r *Reviewer) forget(id pullID) {
 	delete(r.seen, id)
 }
 
+// markPrefix is in all comments of this kind, whoever makes them.
+const markPrefix = "plumb:preview:"
+
 // mark of a comment: who made it, and of what.
 func (r *Reviewer) mark(s Settings, url string, number int) string {
 	host, _, _ := scm.Locate(url)
-	return "plumb:preview:" + r.o.Mark(fmt.Sprintf("%s/%s/%d/%s", host, strings.ToLower(s.Repo.String()), number, s.Name))
+	return markPrefix + r.o.Mark(fmt.Sprintf("%s/%s/%d/%s", host, strings.ToLower(s.Repo.String()), number, s.Name))
 }

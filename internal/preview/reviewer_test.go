@@ -193,6 +193,7 @@ func TestForksWaitForAWord(t *testing.T) {
 		{"another commit was read", "ada", "/plumb preview " + headB, false},
 		{"a quotation is no word", "ada", "> /plumb preview " + headA, false},
 		{"too short to mean one commit", "ada", "/plumb preview aaaa", false},
+		{"another installation says so to people", "ada", "<!-- plumb:preview:other head=waiting asked=0 -->\n/plumb preview " + headA, false},
 		{"that one", "ada", "/plumb preview aaaaaaaa\r\n", true},
 	} {
 		if words.who != "" {
