@@ -41,6 +41,58 @@ const (
 	// ConditionLedgerUnavailable says that nothing is changed, because what is done
 	// can't be recorded.
 	ConditionLedgerUnavailable ApplicationConditionType = "LedgerUnavailable"
+	// ConditionSyncWindow names the sync window that holds a change back.
+	ConditionSyncWindow ApplicationConditionType = "SyncWindow"
+	// ConditionFrozen says that nothing is changed until somebody thaws.
+	ConditionFrozen ApplicationConditionType = "Frozen"
+	// ConditionPinned says that an Application is held at a revision, whatever Git
+	// has.
+	ConditionPinned ApplicationConditionType = "Pinned"
+)
+
+// The names under which an operation says what it asks for beyond Argo CD's
+// fields, in its info list.
+const (
+	// InfoOverride asks for a sync through closed windows, freezes and missing
+	// approvals. Its value is the reason. It takes the verb "override" on the
+	// Application.
+	InfoOverride = PlumbPrefix + "override"
+)
+
+// VerbOverride and VerbFreeze are the verbs that RBAC knows beyond Kubernetes'
+// own: override on applications, freeze on appprojects.
+const (
+	VerbOverride = "override"
+	VerbFreeze   = "freeze"
+)
+
+// The annotations that pin an Application. All but the first say who pinned it,
+// when and why.
+const (
+	// AnnotationPin holds the revisions that an Application is held at, one for
+	// each source, with commas between them.
+	AnnotationPin       = PlumbPrefix + "pin"
+	AnnotationPinBy     = PlumbPrefix + "pin-by"
+	AnnotationPinAt     = PlumbPrefix + "pin-at"
+	AnnotationPinReason = PlumbPrefix + "pin-reason"
+)
+
+// PinnedByFailure stands as who pinned an Application that was rolled back
+// because it did not become healthy.
+const PinnedByFailure = "syncPolicy.onFailure"
+
+// The ConfigMaps that hold what is true of all projects.
+const (
+	// FreezeConfigMap freezes everything as long as it is there, in the namespace
+	// plumb-system. Its keys are those of Freeze.
+	FreezeConfigMap = "plumb-freeze"
+	// GPGKeysConfigMap holds the public keys that GnuPG signatures are verified
+	// with, as Argo CD has it: in the namespaces argocd and plumb-system.
+	GPGKeysConfigMap = "argocd-gpg-keys-cm"
+	// SignersConfigMap holds in its key allowed_signers the public keys that SSH
+	// signatures are verified with, in OpenSSH's format, and in revoked_keys those
+	// that are not believed any more.
+	SignersConfigMap = "plumb-allowed-signers"
 )
 
 // Finalizers of an Application.

@@ -92,6 +92,28 @@ type AppProjectSpec struct {
 	// Modules says what OpenTofu and Terraform modules may do.
 	// +optional
 	Modules *ModulePolicy `json:"modules,omitempty"`
+	// Freeze stops all changes of the project's Applications: syncs, heals and
+	// deletions. Setting, changing or removing it takes the verb "freeze" on the
+	// AppProject.
+	// +optional
+	Freeze *Freeze `json:"freeze,omitempty"`
+}
+
+// Freeze stops changes until it is taken back.
+type Freeze struct {
+	// Reason is why.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	Reason string `json:"reason"`
+	// By is who froze: the name that the API server knows the user by.
+	// +kubebuilder:validation:MinLength=1
+	By string `json:"by"`
+	// At is when.
+	// +optional
+	At *metav1.Time `json:"at,omitempty"`
+	// Until is when changes go on by themselves. Without it: when somebody thaws.
+	// +optional
+	Until *metav1.Time `json:"until,omitempty"`
 }
 
 // ModulePolicy says what OpenTofu and Terraform modules of a project may do.
@@ -270,7 +292,23 @@ type SourceIntegrityGitPolicy struct {
 	// Repos are the repositories.
 	Repos []SourceIntegrityGitPolicyRepo `json:"repos"`
 	// GPG is the policy for GnuPG signatures.
-	GPG *SourceIntegrityGitPolicyGPG `json:"gpg"`
+	// +optional
+	GPG *SourceIntegrityGitPolicyGPG `json:"gpg,omitempty"`
+	// SSH is the policy for SSH signatures. Beside gpg, a signature of either kind
+	// is enough, and the stricter mode counts.
+	// +optional
+	SSH *SourceIntegrityGitPolicySSH `json:"ssh,omitempty"`
+}
+
+// SourceIntegrityGitPolicySSH says which SSH signatures are needed.
+type SourceIntegrityGitPolicySSH struct {
+	// Mode is none, head or strict.
+	// +kubebuilder:validation:Enum=none;head;strict
+	Mode SourceIntegrityGitPolicyGPGMode `json:"mode"`
+	// Signers are the principals of the allowed signers who may sign, as globs.
+	// Empty: all of them.
+	// +optional
+	Signers []string `json:"signers,omitempty"`
 }
 
 // SourceIntegrityGitPolicyRepo selects Git repositories.

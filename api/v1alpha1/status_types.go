@@ -35,6 +35,10 @@ type ApplicationStatus struct {
 	// History are the past successful syncs, the latest last.
 	// +optional
 	History RevisionHistories `json:"history,omitempty"`
+	// Trial is the revision that has yet to become healthy, where onFailure asks
+	// for a watch on that.
+	// +optional
+	Trial *RevisionTrial `json:"trial,omitempty"`
 	// Outputs are the outputs of a module that are not sensitive.
 	// +optional
 	// +listType=atomic
@@ -314,6 +318,18 @@ type RevisionHistory struct {
 	// InitiatedBy is who asked for the sync.
 	// +optional
 	InitiatedBy OperationInitiator `json:"initiatedBy,omitempty,omitzero"`
+	// HealthyAt is when the Application was first seen healthy with it.
+	// +optional
+	HealthyAt *metav1.Time `json:"healthyAt,omitempty"`
+}
+
+// RevisionTrial is a revision that has been synced, or tried to, and has not
+// been healthy yet.
+type RevisionTrial struct {
+	// Revisions of each source.
+	Revisions []string `json:"revisions"`
+	// Since is when the first sync to it began.
+	Since metav1.Time `json:"since"`
 }
 
 // RevisionHistories is a list of past syncs, the latest last.

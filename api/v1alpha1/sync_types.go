@@ -1,5 +1,7 @@
 package v1alpha1
 
+import "time"
+
 // SyncPolicy says when and how a destination is made to match its sources.
 type SyncPolicy struct {
 	// Automated applies changes without being asked.
@@ -23,7 +25,45 @@ type SyncPolicy struct {
 	// Without it: reverted with automated.selfHeal, else reported.
 	// +optional
 	Drift *DriftPolicy `json:"drift,omitempty"`
+	// OnFailure says what happens when an Application is not healthy within
+	// healthDeadline after the first sync to a new revision, or when that sync has
+	// failed for good. rollback pins it to its last healthy revision. Default: none.
+	// +optional
+	// +kubebuilder:validation:Enum=rollback;none
+	OnFailure OnFailure `json:"onFailure,omitempty"`
+	// HealthDeadline is how long an Application may take to become healthy, such as
+	// 10m. Default: 5m.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(s|m|h))+$`
+	// +kubebuilder:validation:MaxLength=32
+	HealthDeadline string `json:"healthDeadline,omitempty"`
 }
+
+// OnFailure says what happens when a new revision does not become healthy.
+type OnFailure string
+
+// The answers to a revision that does not become healthy.
+const (
+	OnFailureNone     OnFailure = "none"
+	OnFailureRollback OnFailure = "rollback"
+)
+
+// DefaultHealthDeadline is the deadline where none is set.
+const DefaultHealthDeadline = 5 * time.Minute
+
+// GetHealthDeadline returns how long an Application may take to become healthy.
+func (p *SyncPolicy) GetHealthDeadline() time.Duration {
+	if p == nil {
+		return DefaultHealthDeadline
+	}
+	if d, err := time.ParseDuration(p.HealthDeadline); err == nil && d > 0 {
+		return d
+	}
+	return DefaultHealthDeadline
+}
+
+// RollsBack says whether a revision that does not become healthy is rolled back.
+func (p *SyncPolicy) RollsBack() bool { return p != nil && p.OnFailure == OnFailureRollback }
 
 // SyncPolicyAutomated applies changes without being asked.
 type SyncPolicyAutomated struct {

@@ -41,9 +41,6 @@ var driftRuleGaps = []gap[DriftRule]{
 var projectGaps = []gap[AppProjectSpec]{
 	{"roles", false, func(s *AppProjectSpec) bool { return len(s.Roles) > 0 }},
 	{"orphanedResources", false, func(s *AppProjectSpec) bool { return s.OrphanedResources != nil }},
-	{"syncWindows", true, func(s *AppProjectSpec) bool { return len(s.SyncWindows) > 0 }},
-	{"signatureKeys", true, func(s *AppProjectSpec) bool { return len(s.SignatureKeys) > 0 }},
-	{"sourceIntegrity", true, func(s *AppProjectSpec) bool { return s.SourceIntegrity != nil }},
 }
 
 // Unimplemented returns the paths of the fields that are set and that Plumb does

@@ -39,6 +39,9 @@ needs attention, its resources, its last operation and its events.`,
 				return o.print(c.streams.Out, description{Application: a.object.Object, Events: events})
 			}
 			d := describer{out: c.streams.Out, p: c.palette(), now: time.Now()}
+			if v, err := c.connection.windowsFor(cmd.Context(), a, d.now); err == nil && len(v.Windows) > 0 {
+				d.windows = &v
+			}
 			d.describe(a, events)
 			return nil
 		},
@@ -100,6 +103,8 @@ type describer struct {
 	out io.Writer
 	p   palette
 	now time.Time
+	// windows are those that are for the Application, if there are any.
+	windows *windowsView
 }
 
 func (d describer) field(name, value string) {
@@ -125,11 +130,28 @@ func (d describer) describe(a application, events []eventLine) {
 	if a.DeletionTimestamp != nil {
 		d.field("Deleting", "since "+age(*a.DeletionTimestamp, d.now)+", held by "+strings.Join(a.Finalizers, ", "))
 	}
+	d.held(a)
 	d.state(a)
 	d.conditions(a)
 	d.operation(a)
 	d.resources(a)
 	d.events(events)
+}
+
+// held says what keeps the Application from following Git: loudly, since nothing
+// else explains what it does.
+func (d describer) held(a application) {
+	if d.windows != nil {
+		d.field("Sync window", windowText(d.p, *d.windows, d.now))
+	}
+	for _, condition := range a.Status.Conditions {
+		switch condition.Type {
+		case v1alpha1.ConditionPinned:
+			d.field("PINNED", d.p.bold(d.p.yellow(printable(condition.Message))))
+		case v1alpha1.ConditionFrozen:
+			d.field("FROZEN", d.p.bold(d.p.yellow(printable(condition.Message))))
+		}
+	}
 }
 
 func (d describer) state(a application) {

@@ -55,6 +55,12 @@ func toolsOf(environ []string) server.Tools {
 			t.Env = append(t.Env, entry)
 		case "TF_CLI_CONFIG_FILE":
 			t.Config = value
+		case "PLUMB_MODULE_ISOLATION":
+			t.Isolation = value
+		case "PLUMB_MODULE_READABLE":
+			t.Readable = filepath.SplitList(value)
+		case "PLUMB_MODULE_WRITABLE":
+			t.Writable = filepath.SplitList(value)
 		}
 	}
 	return t

@@ -142,10 +142,18 @@ func (v *getView) row(a application) []cell {
 	if a.DeletionTimestamp != nil {
 		health = "Deleting"
 	}
+	syncCell := cell{sync + waitsMark(a), func(text string) string { return strings.Replace(text, sync, p.status(sync), 1) }}
+	revision := shortRevisions(a.Status.Sync.Revision, a.Status.Sync.Revisions)
+	if held := heldWord(a); held != "" {
+		syncCell = cell{sync + " (" + held + ")", p.yellow}
+	}
+	if _, pinned := v1alpha1.PinOf(a.Annotations); pinned {
+		revision += " (pinned)"
+	}
 	row := []cell{
 		plain(a.key.Name), plain(a.key.Namespace), plain(a.project()),
-		{sync + waitsMark(a), func(text string) string { return strings.Replace(text, sync, p.status(sync), 1) }}, {health, p.status},
-		plain(orNone(shortRevisions(a.Status.Sync.Revision, a.Status.Sync.Revisions))),
+		syncCell, {health, p.status},
+		plain(orNone(revision)),
 		plain(age(a.CreationTimestamp, v.now())),
 	}
 	if v.output.format != "wide" {
@@ -157,6 +165,19 @@ func (v *getView) row(a application) []cell {
 	}
 	return append(row, plain(a.key.Group), cell{operation, p.status}, plain(orNone(conditionWords(a))),
 		plain(destinationText(a)), plain(orNone(sourcesText(a.sources()))))
+}
+
+// heldWord says in a word what holds changes of an Application back.
+func heldWord(a application) string {
+	for _, condition := range a.Status.Conditions {
+		switch condition.Type {
+		case v1alpha1.ConditionFrozen:
+			return "frozen"
+		case v1alpha1.ConditionSyncWindow:
+			return "window closed"
+		}
+	}
+	return ""
 }
 
 // waitsMark names the plan that waits for approval.

@@ -19,7 +19,7 @@ func (c commandline) newHistoryCommand() *cobra.Command {
 		Short:   "Show the past syncs of an Application",
 		Long: `Shows the syncs of an Application that succeeded, the latest first.
 
-To go back, revert the commit in Git: git revert COMMIT.`,
+To go back, "plumb rollback NAME --to ID" reverts what was committed since.`,
 		Args:              oneName,
 		ValidArgsFunction: c.completeName,
 		RunE: func(cmd *cobra.Command, args []string) error {

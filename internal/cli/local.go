@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/demo"
 	"github.com/plumb-dev/plumb/internal/localkube"
+	"github.com/plumb-dev/plumb/internal/server"
 )
 
 // argoNamespace is where Argo CD's manifests expect to live.
@@ -156,7 +158,8 @@ func registerCluster(ctx context.Context, client kubernetes.Interface, name stri
 // startEngine runs plumb server as one more supervised process.
 func (s *local) startEngine(ctx context.Context, program string, o upOptions) error {
 	k := &connection{kubeconfig: s.main.Kubeconfig()}
-	arguments := append([]string{"server", "--kubeconfig", s.main.Kubeconfig(), "--data-dir", filepath.Join(o.dataDir, "engine")}, o.serverFlags...)
+	arguments := append([]string{"server", "--kubeconfig", s.main.Kubeconfig(), "--data-dir", filepath.Join(o.dataDir, "engine")}, s.demoFlags(o)...)
+	arguments = append(arguments, o.serverFlags...)
 	return s.main.Supervisor().Start(ctx, localkube.Process{
 		Name: engineProcess, Path: program, Args: arguments,
 		Ready: func(ctx context.Context) error {
@@ -164,6 +167,35 @@ func (s *local) startEngine(ctx context.Context, program string, o upOptions) er
 			return err
 		},
 	})
+}
+
+// demoFlags open the folder to which the demo's infrastructure writes files, also
+// where the demo was added at an earlier time.
+func (s *local) demoFlags(o upOptions) []string {
+	files := demoFiles(o.dataDir)
+	if _, err := os.Stat(files); err != nil && !o.demo {
+		return nil
+	}
+	return []string{"--module-writable", files}
+}
+
+func demoFiles(dataDir string) string {
+	if whole, err := filepath.Abs(dataDir); err == nil {
+		dataDir = whole
+	}
+	return demo.Demo{Dir: filepath.Join(dataDir, "demo")}.Files()
+}
+
+// tools are what runs modules for commands, which open the demo's files as the
+// engine does.
+func (c commandline) tools() server.Tools {
+	t := c.env.Tools
+	if files := demoFiles(c.connection.dataDir); c.connection.dataDir != "" {
+		if _, err := os.Stat(files); err == nil {
+			t.Writable = append(slices.Clone(t.Writable), files)
+		}
+	}
+	return t
 }
 
 func createNamespace(ctx context.Context, client kubernetes.Interface, name string) error {

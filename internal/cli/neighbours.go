@@ -68,7 +68,7 @@ func explanations() []*cobra.Command {
 		names  string
 		answer string
 	}{
-		{"rollback undo", "a rollback is a commit: `git revert COMMIT` in the repository, push, and Plumb applies it (`plumb history NAME` shows which commit was applied when). To try an older revision first: `plumb sync NAME --revision COMMIT`"},
+		{"undo", "a rollback is a commit, which `plumb rollback NAME` makes and pushes (`plumb history NAME` shows which commit was applied when). To try an older revision first: `plumb sync NAME --revision COMMIT`"},
 		{"apply create set patch edit", "Plumb is not told what to apply: change the files in Git and push. An Application itself is a Kubernetes object: `kubectl apply -f application.yaml`, or declare it in the Git repository of another Application"},
 		{"login context", "there is nothing to log in to: plumb uses your kubeconfig, as kubectl does (--kubeconfig, --context, KUBECONFIG)"},
 		{"suspend pause", "to suspend an Application, set spec.syncPolicy.automated.enabled to false in Git or with `kubectl edit applications.plumb.dev NAME`: differences are then shown and not applied"},

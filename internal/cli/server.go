@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,11 +70,15 @@ func newServerCommand(streams Streams, tools server.Tools) *cobra.Command {
 	flags.StringVar(&f.webhookSecret, "webhook-secret-file", "", "`FILE` with the secret that senders of webhooks must know")
 	flags.BoolVar(&f.options.AllowExec, "allow-exec-credentials", false, "let cluster Secrets name programs that give credentials")
 	flags.BoolVar(&f.options.Pprof, "pprof", false, "serve profiles on /debug/pprof, on a loopback address only")
+	flags.StringVar(&f.options.Tools.Isolation, "module-isolation", cmp.Or(tools.Isolation, "preferred"), "`MODE` of keeping OpenTofu and Terraform modules apart from each other and from Plumb: required, preferred (as far as the kernel can) or off")
+	flags.StringArrayVar(&f.options.Tools.Readable, "module-readable", tools.Readable, "`PATH` that all modules may read; may be repeated")
+	flags.StringArrayVar(&f.options.Tools.Writable, "module-writable", tools.Writable, "`PATH` that all modules may read and write; may be repeated")
 	flags.StringVar(&f.logFormat, "log-format", "text", "`FORMAT` of the log: text or json")
 	flags.StringVar(&f.logLevel, "log-level", "info", "least `LEVEL` to log: debug, info, warn or error")
 	_ = cmd.MarkFlagFilename("kubeconfig")
 	_ = cmd.MarkFlagDirname("data-dir")
 	_ = cmd.MarkFlagFilename("webhook-secret-file")
+	_ = cmd.RegisterFlagCompletionFunc("module-isolation", cobra.FixedCompletions([]string{"required", "preferred", "off"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 

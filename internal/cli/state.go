@@ -171,7 +171,7 @@ func (c commandline) openState(ctx context.Context, app *v1alpha1.Application, k
 	if err != nil {
 		return nil, nil, err
 	}
-	open, end, err := server.NewStates(ctx, c.connection.config, dir, c.env.Tools, nil)
+	open, end, err := server.NewStates(ctx, c.connection.config, dir, c.tools(), nil)
 	if err != nil {
 		return nil, nil, c.connection.explain(err)
 	}

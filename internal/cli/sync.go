@@ -34,6 +34,8 @@ type syncRequest struct {
 	resources              []string
 	options                []string
 	wait, async, all       bool
+	override               bool
+	reason                 string
 	timeout                time.Duration
 }
 
@@ -60,6 +62,9 @@ core mode: who may update Applications may sync them.`,
 			if len(names) == 0 && s.selector == "" && !r.all {
 				return errors.New("name Applications, select them with -l, or give --all")
 			}
+			if r.override && strings.TrimSpace(r.reason) == "" {
+				return errors.New("--override needs a --reason: it is recorded")
+			}
 			return c.sync(cmd.Context(), names, s, r, &o)
 		},
 	}
@@ -85,6 +90,8 @@ func (r *syncRequest) bind(cmd *cobra.Command) {
 	f.BoolVar(&r.wait, "wait", true, "wait until it is done and healthy")
 	f.BoolVar(&r.async, "async", false, "do not wait; the same as --wait=false")
 	f.BoolVar(&r.all, "all", false, "all Applications")
+	f.BoolVar(&r.override, "override", false, "sync in spite of closed sync windows, freezes and missing approvals: takes the verb override on the Application, and is recorded")
+	f.StringVar(&r.reason, "reason", "", "`WHY` it is overridden")
 	f.DurationVar(&r.timeout, "timeout", 10*time.Minute, "how long to wait; 0 is without end")
 	_ = f.MarkHidden("server-side")
 	_ = cmd.RegisterFlagCompletionFunc("strategy", cobra.FixedCompletions([]string{"apply", "hook"}, cobra.ShellCompDirectiveNoFileComp))
@@ -153,6 +160,9 @@ func (r syncRequest) operation(a application, user, mark string) (v1alpha1.Opera
 		Sync:        sync,
 		InitiatedBy: v1alpha1.OperationInitiator{Username: user},
 		Info:        []v1alpha1.Info{{Name: requestInfo, Value: mark}},
+	}
+	if r.override {
+		operation.Info = append(operation.Info, v1alpha1.Info{Name: v1alpha1.InfoOverride, Value: strings.TrimSpace(r.reason)})
 	}
 	return operation, nil
 }

@@ -25,6 +25,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/controller"
 )
 
 // checker checks objects. Schemas are compiled when they are first needed.
@@ -164,7 +165,7 @@ func checkMeaning(m manifest) []finding {
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(m.obj.Object, &p); err != nil {
 			return []finding{{Severity: severityError, Message: err.Error()}}
 		}
-		return notImplemented(m, v1alpha1.UnimplementedProject(&p.Spec), v1alpha1.UnimplementedProjectBlocking(&p.Spec))
+		return append(notImplemented(m, v1alpha1.UnimplementedProject(&p.Spec), v1alpha1.UnimplementedProjectBlocking(&p.Spec)), checkProject(m, &p)...)
 	}
 	var app v1alpha1.Application
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(m.obj.Object, &app); err != nil {
@@ -185,6 +186,19 @@ func checkMeaning(m manifest) []finding {
 		out = append(out, finding{Line: locate(m.text, where), Severity: severityError, Field: where, Message: err.Error()})
 	}
 	return append(out, checkSyncOptions(m, app.Spec.SyncPolicy.GetSyncOptions())...)
+}
+
+// checkProject finds what would block a project's Applications.
+func checkProject(m manifest, p *v1alpha1.AppProject) []finding {
+	err := controller.CheckProject(p)
+	if err == nil {
+		return nil
+	}
+	where, text, ok := strings.Cut(err.Error(), ": ")
+	if !ok || !strings.HasPrefix(where, "spec.") {
+		return []finding{{Severity: severityError, Message: err.Error()}}
+	}
+	return []finding{{Line: locate(m.text, where), Severity: severityError, Field: where, Message: text + "; the project's Applications are blocked"}}
 }
 
 func notImplemented(m manifest, all, blocking []string) []finding {

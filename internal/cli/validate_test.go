@@ -46,6 +46,8 @@ func TestValidate(t *testing.T) {
 			[]string{"f.yaml:11: error: Application shop: spec.destination: "}, 1},
 		"project": {"projects as well", "apiVersion: plumb.dev/v1alpha1\nkind: AppProject\nmetadata: {name: p}\nspec:\n  sourceRepoz: ['*']\n",
 			[]string{`f.yaml:5: error: AppProject p: spec.sourceRepoz: unknown field "sourceRepoz", did you mean "sourceRepos"?`}, 1},
+		"window": {"what would block a project", "apiVersion: plumb.dev/v1alpha1\nkind: AppProject\nmetadata: {name: p}\nspec:\n  syncWindows:\n  - kind: deny\n    schedule: daily\n    duration: 1h\n",
+			[]string{`f.yaml:7: error: AppProject p: spec.syncWindows[0].schedule: "daily" is no cron schedule`}, 1},
 		"deployment": {"built-in kinds", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec:\n  replcas: 2\n  template:\n    spec:\n      containers:\n      - name: c\n        imagePullPolcy: Always\n",
 			[]string{`f.yaml:5: error: Deployment d: spec.replcas: unknown field "replcas", did you mean "replicas"?`, `f.yaml:10: error: Deployment d: spec.template.spec.containers[0].imagePullPolcy:`}, 1},
 		"deployment type": {"a string is no number", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d, labels: {a: 1}}\nspec:\n  replicas: two\n",

@@ -26,7 +26,7 @@ func (c commandline) newPreviewer(ctx context.Context) (previewer, func(), error
 			return nil, nil, err
 		}
 	}
-	p, end, err := server.NewPreviewer(ctx, c.connection.config, dir, c.env.Tools, nil)
+	p, end, err := server.NewPreviewer(ctx, c.connection.config, dir, c.tools(), nil)
 	if err != nil {
 		return nil, nil, c.connection.explain(err)
 	}

@@ -83,6 +83,7 @@ type Controller struct {
 	settings []*mirror.Mirror[*corev1.ConfigMap]
 	repos    *repositories
 	keys     keySecrets
+	gates    *gates
 	// warnings are sent at once; the routine news when there is time.
 	warnings, routine *recorder
 	compiled          *compiledProjects
@@ -126,6 +127,7 @@ func New(o Options) (*Controller, error) {
 	c := &Controller{
 		log: o.Log, lenient: o.Lenient, clusters: o.Clusters, renewed: o.CredentialsChanged, settled: o.SettingsChanged,
 		groups: map[string]*group{}, repos: newRepositories(), keys: keySecrets{secrets: map[string]keySecret{}}, compiled: newCompiledProjects(),
+		gates: newGates(o.Installed.Guarded),
 	}
 	namespaces := []string{SystemNamespace}
 	if err := c.addGroup(o, v1alpha1.GroupVersion, SystemNamespace, true); err != nil {
@@ -207,6 +209,8 @@ func (c *Controller) addSecrets(o Options, namespaces []string) error {
 			Log:           c.log, Changed: c.settingsChanged,
 		}))
 	}
+	c.addGates(client)
+	c.addKeys(client, namespaces)
 	return nil
 }
 
@@ -242,6 +246,9 @@ func (c *Controller) Start(ctx context.Context, sink Sink) error {
 		if err := await(ctx); err != nil && !(c.lenient && apierrors.IsForbidden(err)) {
 			return err
 		}
+	}
+	if !c.lenient {
+		go c.tellProjects(ctx)
 	}
 	go c.warnings.run(ctx)
 	go c.routine.run(ctx)

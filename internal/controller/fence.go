@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/engine"
 	"github.com/plumb-dev/plumb/internal/plan"
+	"github.com/plumb-dev/plumb/internal/window"
 )
 
 // serviceAccountForbidden are the characters that the name of an identity must
@@ -25,6 +27,9 @@ type rules struct {
 	destinations     []destination
 	sourceNamespaces []func(string) bool
 	identities       []identity
+	windows          window.Set
+	integrity        []integrity
+	signatureKeys    *integrity
 }
 
 type destination struct{ server, name, namespace pattern }
@@ -73,7 +78,25 @@ func compileProject(where string, project *v1alpha1.AppProject) (*rules, error) 
 		}
 		r.identities = append(r.identities, identity{server, namespace, sa.DefaultServiceAccount})
 	}
+	var err error
+	if r.windows, err = window.Compile(project.Spec.SyncWindows); err != nil {
+		return nil, fmt.Errorf("%s cannot be understood: %w; correct it", where, err)
+	}
+	if r.integrity, r.signatureKeys, err = compileIntegrity(&project.Spec); err != nil {
+		return nil, fmt.Errorf("%s cannot be understood: %w; correct it", where, err)
+	}
 	return r, nil
+}
+
+// CheckProject says which of a project's entries cannot be understood, beginning
+// with its field.
+func CheckProject(project *v1alpha1.AppProject) error {
+	_, err := compileProject("", project)
+	if err == nil {
+		return nil
+	}
+	text := strings.TrimPrefix(err.Error(), " cannot be understood: ")
+	return errors.New(strings.TrimSuffix(text, "; correct it"))
 }
 
 func compileDestination(d v1alpha1.ApplicationDestination) (destination, error) {

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 )
 
@@ -24,6 +26,9 @@ type foreignStatus struct {
 	ObservedGeneration int64                     `json:"observedGeneration,omitempty"`
 	Plan               *v1alpha1.PlanSummary     `json:"plan,omitempty"`
 	Inventory          []v1alpha1.InventoryEntry `json:"inventory,omitempty"`
+	Trial              *v1alpha1.RevisionTrial   `json:"trial,omitempty"`
+	// Healthy is when the entries of the history became healthy, by their id.
+	Healthy map[int64]*metav1.Time `json:"healthy,omitempty"`
 }
 
 // keepForeign adds the annotation to an Application's metadata.
@@ -33,7 +38,7 @@ func keepForeign(meta map[string]any, status v1alpha1.ApplicationStatus) error {
 	zip := gzip.NewWriter(text)
 	err := json.NewEncoder(zip).Encode(foreignStatus{
 		// The generation counts status writes here, so it is of no use.
-		Plan: status.Plan, Inventory: status.Inventory,
+		Plan: status.Plan, Inventory: status.Inventory, Trial: status.Trial, Healthy: healthyTimes(status.History),
 	})
 	if err != nil {
 		return fmt.Errorf("encode the inventory: %w", err)
@@ -65,5 +70,18 @@ func restoreForeign(app *v1alpha1.Application) {
 	if err := json.NewDecoder(io.LimitReader(zip, foreignLimit)).Decode(&kept); err != nil {
 		return
 	}
-	app.Status.Plan, app.Status.Inventory = kept.Plan, kept.Inventory
+	app.Status.Plan, app.Status.Inventory, app.Status.Trial = kept.Plan, kept.Inventory, kept.Trial
+	for i := range app.Status.History {
+		app.Status.History[i].HealthyAt = kept.Healthy[app.Status.History[i].ID]
+	}
+}
+
+func healthyTimes(history v1alpha1.RevisionHistories) map[int64]*metav1.Time {
+	out := map[int64]*metav1.Time{}
+	for _, h := range history {
+		if h.HealthyAt != nil {
+			out[h.ID] = h.HealthyAt
+		}
+	}
+	return out
 }

@@ -33,6 +33,8 @@ type Installed struct {
 	// ArgoStatusSubresource tells whether argoproj.io Applications have a status
 	// of their own to write to.
 	ArgoStatusSubresource bool
+	// Guarded is set where the API server checks who may override, freeze and pin.
+	Guarded bool
 }
 
 var definitions = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
@@ -74,6 +76,9 @@ func Install(ctx context.Context, config *rest.Config, argoObjects bool, log *sl
 		}
 	}
 	if err := EnsureNamespaces(ctx, config, namespaces...); err != nil {
+		return Installed{}, err
+	}
+	if installed.Guarded, err = guard(ctx, client, log); err != nil {
 		return Installed{}, err
 	}
 	if err := awaitEstablished(ctx, client, names); err != nil {

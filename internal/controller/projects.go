@@ -134,6 +134,9 @@ func (r *rules) acceptsFrom(project *v1alpha1.AppProject, namespace string) bool
 	return false
 }
 
+// DefaultProject is the project "default" as it is while nobody has made one.
+func DefaultProject() *v1alpha1.AppProject { return newPermissive() }
+
 // newPermissive makes the project "default" as long as nobody else has made one:
 // as in a fresh Argo CD, it allows everything.
 func newPermissive() *v1alpha1.AppProject {
@@ -176,6 +179,7 @@ func (c *Controller) projectChanged(g *group, old, now *v1alpha1.AppProject) {
 	if old != nil && now != nil && old.UID == now.UID && old.Generation == now.Generation && g.subresource {
 		return // only its status or labels
 	}
+	c.projectNews(g, now)
 	c.EnqueueWhere(func(key engine.Key, app *v1alpha1.Application) bool {
 		return key.Group == g.gv.Group && app.Spec.GetProject() == project.Name &&
 			(project.Namespace == g.projectNamespace || project.Namespace == key.Namespace)

@@ -65,6 +65,10 @@ type Facts struct {
 	// place for plans that wait for it.
 	Approve  When
 	Proposes bool
+	// Gates are what Gated looks at beside all of that, and Trial is the revision
+	// that has yet to become healthy, if it is watched.
+	Gates Gates
+	Trial *Trial
 }
 
 // Policy is when a sync starts without being asked for.
@@ -145,7 +149,8 @@ const (
 )
 
 // Decision is what to do next. The set is closed: Idle, Wait, BackOff, Start,
-// Continue, Supersede, Release, Await.
+// Continue, Supersede, Release; Await of Approve alone; and of Gate alone Hold,
+// Refuse, RollBack.
 type Decision interface {
 	// Reason in a user's words.
 	Reason() string

@@ -81,9 +81,12 @@ func (p *pass) approvalPolicy() v1alpha1.PlanApproval {
 	return p.app.Spec.SyncPolicy.Approval.Snapshot()
 }
 
-// gate holds back what people must approve first.
-func (p *pass) gate(d decide.Decision) decide.Decision {
+// withApproval holds back what people must approve first, and have not.
+func (p *pass) withApproval(d decide.Decision) decide.Decision {
 	p.proposal = nil
+	if p.overridden() {
+		return d
+	}
 	switch d := d.(type) {
 	case decide.Start:
 		if !d.OnApproval && p.when() == decide.Never || !p.compared {
@@ -356,6 +359,9 @@ func (p *pass) permit(ctx context.Context) bool {
 		return false
 	}
 	op.awaits = false
+	if t := p.st.trial; t != nil {
+		t.since = p.e.Clock.Now() // what waits for people is not late
+	}
 	p.bind(op)
 	return true
 }
@@ -376,7 +382,7 @@ func (p *pass) rebind() {
 
 // unapproved says what of the steps nobody has approved, or nothing.
 func (p *pass) unapproved(op *operation, steps []plan.Step) string {
-	if op.dryRun {
+	if op.dryRun || p.overrides(op.request.Info) {
 		return ""
 	}
 	if op.allowed != nil {

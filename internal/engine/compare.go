@@ -90,6 +90,7 @@ func (e *Engine) driverOf(name string) (driver.Driver, error) {
 // sources can't be read, live state is compared with what they last meant.
 func (p *pass) look(ctx context.Context) {
 	p.refused, p.unavailable, p.pendingInput, p.sourceFailed, p.nowhere = "", "", "", false, false
+	p.distrusted = false
 	p.generation = p.app.Generation
 	if blocked := v1alpha1.UnimplementedBlocking(&p.app.Spec); len(blocked) > 0 && !p.deleting() {
 		p.refused = "not synced, because Plumb does not implement " + blocked[0] + " yet, and to go on without it would not be what is declared"
@@ -130,6 +131,9 @@ func (p *pass) wish(ctx context.Context, caps driver.Capabilities) {
 	} else if req := p.app.Operation; req != nil && req.Sync != nil && p.st.running == nil {
 		r.revisions = requestedRevisions(req.Sync)
 	}
+	if !p.pinTo(ctx, &r) {
+		return
+	}
 	want, err := p.wanted(ctx, r)
 	if err == nil {
 		p.st.desired = want
@@ -147,11 +151,8 @@ func (p *pass) wish(ctx context.Context, caps driver.Capabilities) {
 		return
 	}
 	p.sourceFailed = true
-	var inv invalid
-	if errors.As(err, &inv) {
+	if !p.deleting() || !errors.As(err, new(untrusted)) { // a deletion needs no trust
 		p.fail(err)
-	} else {
-		p.unavailable = err.Error()
 	}
 	if p.deleting() && p.st.desired == nil {
 		// What is held can be deleted without knowing what was declared.
@@ -262,6 +263,9 @@ func (p *pass) approved() bool {
 
 // fail sorts an error into what the user has to mend and what may mend itself.
 func (p *pass) fail(err error) {
+	if p.distrust(err) {
+		return
+	}
 	var inv invalid
 	if errors.As(err, &inv) {
 		p.refused = err.Error()

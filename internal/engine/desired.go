@@ -26,6 +26,8 @@ type desired struct {
 	// revisions of the sources, in their order; sourceTypes likewise.
 	revisions   []string
 	sourceTypes []string
+	// signatures of the sources, as far as the project asks for them.
+	signatures []source.Signature
 	// stale says why a source could not be asked just now, so that what it said
 	// last is taken to hold; empty where all were.
 	stale string
@@ -51,6 +53,8 @@ type request struct {
 	revisions []string
 	// local replaces the tree of the only source (for `plumb diff --local`).
 	local source.Tree
+	// tree changes the trees of the sources (for looking at what is not in Git).
+	tree  func(source int, tree source.Tree) source.Tree
 	fence Fence
 	caps  driver.Capabilities
 	// inputs are the outputs of others that the Application uses.
@@ -134,6 +138,10 @@ func (e *Engine) want(ctx context.Context, r request, before *desired) (*desired
 		revisions[i] = s.at.Revision
 		stale = orDefault(s.at.Stale, stale)
 	}
+	signatures, err := e.verifyAll(ctx, r, sources)
+	if err != nil {
+		return nil, err
+	}
 	given, err := e.given(ctx, r, tofuOptions(r.app))
 	if err != nil {
 		return nil, err
@@ -144,7 +152,7 @@ func (e *Engine) want(ctx context.Context, r request, before *desired) (*desired
 		in.keys = keys.Fingerprint()
 	}
 	if before != nil && before.inputs == in && r.local == nil && !e.lapsed(before, r) {
-		before.stale = stale
+		before.stale, before.signatures = stale, signatures
 		return before, nil
 	}
 	bundle, types, err := e.render(ctx, r, sources, keys)
@@ -162,7 +170,7 @@ func (e *Engine) want(ctx context.Context, r request, before *desired) (*desired
 		bundle.Module = &m
 	}
 	d := &desired{
-		bundle: bundle, revisions: revisions, sourceTypes: types, stale: stale, inputs: in,
+		bundle: bundle, revisions: revisions, sourceTypes: types, stale: stale, inputs: in, signatures: signatures,
 		hash: hashOf(bundle.Hash, in.spec, in.values),
 	}
 	if before != nil && before.hash == d.hash {
@@ -227,12 +235,15 @@ func (e *Engine) render(ctx context.Context, r request, sources []resolved, keys
 				return render.Bundle{}, nil, err
 			}
 		}
+		if r.tree != nil {
+			tree = r.tree(i, tree)
+		}
 		trees[i] = render.Input{Source: s.source, Tree: tree, Path: pathOf(s.source)}
 		if s.source.IsRef() {
 			refs[s.source.Ref] = trees[i]
 		}
 	}
-	others := fetcher{e, r.fence, r.app.Spec.GetProject()}
+	others := fetcher{e, r.fence, r.app.Spec.GetProject(), r.app, r.key}
 	var bundles []render.Bundle
 	var types []string
 	for i, in := range trees {

@@ -22,8 +22,8 @@ type Observer interface {
 	Forgot(key Key)
 }
 
-// Options of an Engine. All but Secrets, Intents, Plans, Ledger, Values, Clock, Workers, Log and Observer are
-// needed.
+// Options of an Engine. All but Secrets, Intents, Plans, Ledger, Values, Gates, Pins,
+// Signatures, Clock, Workers, Log and Observer are needed.
 type Options struct {
 	Applications Applications
 	Projects     Projects
@@ -37,9 +37,15 @@ type Options struct {
 	Plans  Plans
 	Ledger Ledger
 	// Values may be nil: then nothing is read from Secrets and ConfigMaps.
-	Values   Values
-	Sources  Sources
-	Renderer render.Renderer
+	Values Values
+	// Gates may be nil: then nothing is ever held back. Pins may be nil: then
+	// nothing is rolled back by itself.
+	Gates Gates
+	Pins  Pins
+	// Signatures may be nil: then nothing has to be signed.
+	Signatures Signatures
+	Sources    Sources
+	Renderer   render.Renderer
 	// Drivers by the name that bundles call them by.
 	Drivers map[string]driver.Driver
 	Clock   Clock
@@ -60,6 +66,8 @@ type Engine struct {
 	repos *repositories
 	// outputs of Applications, and who uses them.
 	outputs *outputs
+	// verified are the signatures that were found good.
+	verified *verified
 
 	mu     sync.Mutex
 	states map[Key]*state
@@ -84,7 +92,7 @@ func New(o Options) *Engine {
 	}
 	return &Engine{
 		Options: o, queue: newQueue(o.Clock), deps: newDependencies(), waits: newRelation[Key](),
-		repos: newRepositories(), outputs: newOutputs(), states: map[Key]*state{},
+		repos: newRepositories(), outputs: newOutputs(), verified: newVerified(), states: map[Key]*state{},
 	}
 }
 

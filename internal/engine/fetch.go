@@ -16,6 +16,8 @@ type fetcher struct {
 	e       *Engine
 	fence   Fence
 	project string
+	app     *v1alpha1.Application
+	key     Key
 }
 
 // FetchChart gives the content of a chart by its version or range of versions.
@@ -53,6 +55,9 @@ func (f fetcher) fetch(ctx context.Context, from source.Source, spec source.Spec
 	}
 	at, err := from.Resolve(ctx, spec, cred)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := f.e.verify(ctx, f.app, f.key, resolved{from: from, spec: spec, cred: cred, at: at}); err != nil {
 		return nil, err
 	}
 	return from.Fetch(ctx, spec, at, cred)

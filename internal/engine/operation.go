@@ -131,6 +131,7 @@ func (p *pass) start(d decide.Start) {
 	}
 	p.bind(op)
 	p.st.running, p.st.ended = op, nil
+	p.watchTrial(op)
 	if !op.automated {
 		p.event(false, "OperationStarted", fmt.Sprintf("initiated %s by %s", op.kind(), orDefault(op.request.InitiatedBy.Username, "unknown")))
 	}
@@ -204,6 +205,9 @@ func (p *pass) step(ctx context.Context) bool {
 	next := plan.Next(tasks)
 	if p.failDegraded(tasks, next) {
 		next = plan.Next(tasks)
+	}
+	if p.holding && len(next.Ready) > 0 {
+		return false // a gate keeps it from going on
 	}
 	op.blocked, op.running = next.Blocked, op.running[:0]
 	for _, i := range next.Running {

@@ -30,7 +30,9 @@ type pass struct {
 	// at, whether it was the sources that failed, and whether live state is known.
 	refused, unavailable string
 	sourceFailed         bool
-	compared             bool
+	// distrusted is set where it is signatures that nothing may be done for.
+	distrusted bool
+	compared   bool
 	// pendingInput is why an input is not known yet, and rerouted is set where
 	// another worker is to go on.
 	pendingInput string
@@ -47,6 +49,16 @@ type pass struct {
 	// can't be asked.
 	proposal   *proposal
 	unproposed string
+
+	// frozen says what is frozen, held are the gates of the decision, and holding
+	// is set while they keep a sync under way from going on.
+	frozen  string
+	held    decide.Gates
+	holding bool
+	// pin is what the Application is pinned to, and gitHas what its sources mean
+	// meanwhile.
+	pin    *v1alpha1.Pin
+	gitHas string
 
 	// refresh is the request to refresh that this pass has heard, if any, and
 	// generation that of the spec that it has looked at: both may be newer by the
@@ -94,7 +106,8 @@ func (e *Engine) pass(ctx context.Context, key Key) string {
 			return "rerouted"
 		}
 		p.noteDrift()
-		p.decision = p.gate(decide.Next(p.facts()))
+		f := p.facts()
+		p.decision = decide.Gated(f, p.withApproval(decide.Next(f)))
 		more = p.act(ctx) && ctx.Err() == nil
 	}
 	if more {
@@ -179,6 +192,9 @@ func (p *pass) facts() decide.Facts {
 	if op := st.running; op != nil {
 		f.Running = &decide.Run{Desired: op.desired, Automated: op.automated, Scope: op.scope}
 	}
+	p.pinPolicy(&f.Policy)
+	p.held = p.gates()
+	f.Gates, f.Trial = p.held, p.trial()
 	return f
 }
 
@@ -299,6 +315,8 @@ func retryOf(r *v1alpha1.RetryStrategy) decide.Retry {
 
 // act does what was decided, and tells whether to look and decide again.
 func (p *pass) act(ctx context.Context) bool {
+	p.holding = false
+	p.watchHold()
 	switch d := p.decision.(type) {
 	case decide.Start:
 		asked := p.requested()
@@ -313,6 +331,7 @@ func (p *pass) act(ctx context.Context) bool {
 		}
 		p.start(d)
 		if asked {
+			p.tellOverride(&p.st.running.request, p.held)
 			return p.acknowledge(ctx) && p.step(ctx)
 		}
 		return p.step(ctx)
@@ -331,6 +350,13 @@ func (p *pass) act(ctx context.Context) bool {
 	case decide.BackOff:
 		p.decline(d.Why)
 		p.e.queue.addAfter(p.key, d.Until.Sub(p.e.Clock.Now()))
+	case decide.Hold:
+		return p.hold(ctx, d)
+	case decide.Refuse:
+		p.refuseRequest(d.Why)
+		return true
+	case decide.RollBack:
+		return p.rollBack(ctx, d.Why)
 	case decide.Release:
 		if err := p.e.Applications.Release(ctx, p.key); err != nil {
 			p.e.Log.Warn("release failed", "application", p.key.String(), "error", err)

@@ -15,6 +15,9 @@ type PreviewOptions struct {
 	Revisions []string
 	// Local replaces the content of an Application's only source.
 	Local source.Tree
+	// Tree changes the content of each source before it is rendered, which are
+	// numbered as they are declared. Nil leaves it.
+	Tree func(source int, tree source.Tree) source.Tree
 }
 
 // Preview is what a sync would do now.
@@ -78,11 +81,14 @@ func (e *Engine) previewBundle(ctx context.Context, app *v1alpha1.Application, k
 	if err != nil {
 		return nil, err
 	}
+	if pin, ok := v1alpha1.PinOf(app.Annotations); ok && len(o.Revisions) == 0 && o.Local == nil && pin.Fits(len(app.Spec.GetSources())) == nil {
+		o.Revisions = pin.Revisions
+	}
 	inputs, err := e.previewInputs(app, key)
 	if err != nil {
 		return nil, err
 	}
 	return e.want(ctx, request{
-		inputs: inputs, app: app, key: key, fence: f, caps: caps, namespace: t.Namespace, revisions: o.Revisions, local: o.Local,
+		inputs: inputs, app: app, key: key, fence: f, caps: caps, namespace: t.Namespace, revisions: o.Revisions, local: o.Local, tree: o.Tree,
 	}, nil)
 }

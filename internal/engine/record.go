@@ -35,6 +35,12 @@ const (
 	RecordDriftFound   RecordKind = "DriftFound"
 	// RecordDriftEnded: the drift is gone, and Plumb has not put it right.
 	RecordDriftEnded RecordKind = "DriftEnded"
+	// RecordOverridden: somebody was let through gates; RecordOverrideIgnored: somebody
+	// had asked for that, and was not.
+	RecordOverridden      RecordKind = "SyncOverridden"
+	RecordOverrideIgnored RecordKind = "OverrideIgnored"
+	// RecordRolledBack: a revision did not become healthy.
+	RecordRolledBack RecordKind = "RolledBack"
 	// RecordDriftHealed: Plumb has put it right.
 	RecordDriftHealed RecordKind = "DriftHealed"
 )

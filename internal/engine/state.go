@@ -36,6 +36,8 @@ type state struct {
 	healedAt     time.Time
 	// healProblem is why the last heal failed, or empty.
 	healProblem string
+	// trial is the revision that has yet to become healthy, or nil.
+	trial *trial
 
 	// late are results that came after the pass that asked for them.
 	late lateResults
@@ -74,6 +76,7 @@ func (st *state) load(app *v1alpha1.Application, intents Intents) {
 	st.forget()
 	st.uid, st.loaded = string(app.UID), true
 	st.held = heldFromStatus(app.Status.Inventory)
+	st.trial = trialFrom(app)
 	if intents != nil {
 		for _, ref := range intents.Intended(st.uid) {
 			st.intended = true
@@ -104,7 +107,7 @@ func (st *state) load(app *v1alpha1.Application, intents Intents) {
 // forget makes a state as if nothing had been done yet.
 func (st *state) forget() {
 	st.desired, st.comparison, st.held, st.driver = nil, driver.Comparison{}, nil, nil
-	st.running, st.ended, st.last = nil, nil, nil
+	st.running, st.ended, st.last, st.trial = nil, nil, nil, nil
 	st.heals, st.heard, st.healedAt, st.healProblem = 0, 0, time.Time{}, ""
 	st.unrecorded, st.drifted = "", nil
 	st.published, st.unpublished, st.unwritten, st.intended, st.written = "", "", nil, false, time.Time{}

@@ -183,6 +183,7 @@ func (p *pass) status() v1alpha1.ApplicationStatus {
 	}
 	p.operationStatus(&s)
 	p.proposed(&s)
+	p.recordHealth(&s, now)
 	fit(&s, p.app.Status.Conditions, now)
 	return s
 }
@@ -288,7 +289,9 @@ func (p *pass) conditions(before []v1alpha1.ApplicationCondition, now metav1.Tim
 		}
 		out = append(out, c)
 	}
-	if p.refused != "" {
+	if p.refused != "" && p.distrusted {
+		add(v1alpha1.ConditionComparisonError, p.refused)
+	} else if p.refused != "" {
 		add(v1alpha1.ConditionInvalidSpecError, p.refused)
 	}
 	if p.unavailable != "" {
@@ -306,6 +309,8 @@ func (p *pass) conditions(before []v1alpha1.ApplicationCondition, now metav1.Tim
 	if len(fields) > 0 {
 		add(v1alpha1.ConditionUnimplementedField, "Plumb does not implement yet, and does not honour: "+strings.Join(fields, ", "))
 	}
+	p.gateConditions(add)
+	p.pinConditions(add)
 	p.decisionConditions(add)
 	p.approvalConditions(add)
 	if _, told := p.decision.(decide.Wait); p.pendingInput != "" && !told {

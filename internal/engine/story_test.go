@@ -42,6 +42,7 @@ type story struct {
 	world   *memory.World
 	text    strings.Builder
 	renders *int
+	gates   *fakeGates
 }
 
 func newStory(t *testing.T, options ...memory.Option) *story {
@@ -50,7 +51,7 @@ func newStory(t *testing.T, options ...memory.Option) *story {
 	s.driver = memory.New(options...)
 	s.world = s.driver.World()
 	s.api = &fakeAPI{s: s, apps: map[Key]*v1alpha1.Application{}}
-	s.renders = new(int)
+	s.renders, s.gates = new(int), &fakeGates{}
 	s.restart()
 	return s
 }
@@ -60,7 +61,7 @@ func (s *story) restart() {
 	s.e = New(Options{
 		Applications: s.api, Projects: open{}, Destinations: open{}, Credentials: open{}, Events: s.api,
 		Sources: Sources{Git: s.git}, Renderer: plainRenderer{s.renders},
-		Drivers: map[string]driver.Driver{"kube": s.driver}, Clock: s.clock,
+		Drivers: map[string]driver.Driver{"kube": s.driver}, Clock: s.clock, Gates: s.gates, Pins: s.api,
 	})
 }
 

@@ -155,7 +155,8 @@ func (s *Server) connect(installed controller.Installed, mark mark) (*parts, err
 		Secrets:  newKeyring(p.controller.KeySecrets),
 		Renderer: s.rendered.Over(s.metrics.renderer(renderer())),
 		Drivers:  map[string]driver.Driver{render.KubeDriver: p.driver, render.TofuDriver: p.modules},
-		Workers:  s.Workers, Log: s.Log, Observer: s.metrics,
+		Gates:    p.controller, Pins: p.controller, Signatures: p.controller,
+		Workers: s.Workers, Log: s.Log, Observer: s.metrics,
 	})
 	return p, nil
 }

@@ -156,11 +156,12 @@ var (
 		[]string{"group", "namespace", "name", "project", "sync_status", "health_status"}, nil)
 	descQueue    = prometheus.NewDesc("plumb_queue_depth", "Applications that wait for a pass.", nil, nil)
 	descLeading  = prometheus.NewDesc("plumb_leader", "Whether this server does the work.", nil, nil)
+	descIsolated = prometheus.NewDesc("plumb_module_isolation", "How much OpenTofu and Terraform modules are kept apart, by its level: full, partial or none; always 1.", []string{"level"}, nil)
 	descClusters = prometheus.NewDesc("plumb_clusters", "Destination clusters, the control plane included.", nil, nil)
 )
 
 func (w *world) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descInfo, descQueue, descLeading, descClusters} {
+	for _, d := range []*prometheus.Desc{descInfo, descQueue, descLeading, descClusters, descIsolated} {
 		to <- d
 	}
 }
@@ -177,6 +178,7 @@ func (w *world) Collect(to chan<- prometheus.Metric) {
 	gauge(descLeading, 1)
 	gauge(descQueue, float64(p.engine.Depth()))
 	gauge(descClusters, float64(p.fleet.Len()+1))
+	gauge(descIsolated, 1, p.modules.Isolation())
 	p.controller.Where(func(key engine.Key, app *v1alpha1.Application) bool {
 		gauge(descInfo, 1, key.Group, key.Namespace, key.Name, app.Spec.GetProject(),
 			orUnknown(string(app.Status.Sync.Status)), orUnknown(string(app.Status.Health.Status)))

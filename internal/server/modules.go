@@ -7,9 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/plumb-dev/plumb/internal/driver/tofu"
+	"github.com/plumb-dev/plumb/internal/driver/tofu/isolate"
 	"github.com/plumb-dev/plumb/internal/driver/tofu/kubestate"
 	"github.com/plumb-dev/plumb/internal/driver/tofu/run"
 )
@@ -23,12 +25,29 @@ type Tools struct {
 	Env []string
 	// Config is their configuration file (TF_CLI_CONFIG_FILE), or empty.
 	Config string
+	// Isolation is how modules are kept apart: required, preferred (also where it is
+	// empty) or off. Readable and Writable are paths that all of them may use.
+	Isolation          string
+	Readable, Writable []string
 }
 
 // Found tells whether there is a program that runs modules.
 func (t Tools) Found() bool {
 	_, err := run.Find("", t.Path)
 	return err == nil
+}
+
+// check refuses settings that can't be meant.
+func (t Tools) check() error {
+	if t.Isolation != "" && !slices.Contains(isolate.Modes(), t.Isolation) {
+		return fmt.Errorf("the isolation of modules is %q: it must be one of %s", t.Isolation, strings.Join(isolate.Modes(), ", "))
+	}
+	for _, path := range slices.Concat(t.Readable, t.Writable) {
+		if !filepath.IsAbs(path) {
+			return fmt.Errorf("modules can't be given %q: the path must be absolute", path)
+		}
+	}
+	return nil
 }
 
 // modules makes the driver of modules.
@@ -48,6 +67,7 @@ func (s *Server) modules(salt []byte) (*tofu.Driver, *kubestate.Store, error) {
 	d, err := tofu.New(tofu.Options{
 		Dir: dir, States: states, Path: s.Tools.Path, Env: s.Tools.Env, CLIConfig: s.Tools.Config, Log: s.Log,
 		Download: true, Salt: salt,
+		Isolation: isolate.Options{Mode: isolate.Mode(s.Tools.Isolation), Readable: s.Tools.Readable, Writable: s.Tools.Writable},
 	})
 	return d, states, err
 }

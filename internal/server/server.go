@@ -110,6 +110,9 @@ func newServer(o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if err := o.Tools.check(); err != nil {
+		return nil, fmt.Errorf("start the server: %w", err)
+	}
 	o.RESTConfig = unlimited(o.RESTConfig)
 	if err := os.MkdirAll(o.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("create the data directory: %w", err)

@@ -71,15 +71,6 @@ type Tree interface {
 	ID(path string) string
 }
 
-// Commit is what is known about a revision.
-type Commit struct {
-	Revision string
-	Author   string
-	Date     string // RFC 3339
-	Message  string // first lines
-	Tags     []string
-}
-
 // Source fetches from one kind of place. All methods are safe for concurrent
 // use, and concurrent calls for one repository share one fetch.
 type Source interface {

@@ -217,7 +217,7 @@ func TestCancel(t *testing.T) {
 func TestTakeUp(t *testing.T) {
 	s := calm(t)
 	// What a provider breaks off it must know again, or nobody could.
-	d := want(providers + "provider \"cloud\" {\n  idempotent = true\n}\n" + vpc("a", "10.0.0.0/16", "1") + subnet("c", "a"))
+	d := want(idempotent + vpc("a", "10.0.0.0/16", "1") + subnet("c", "a"))
 	s.inject(fakecloud.Fault{Op: "create", Kind: "subnet", Action: fakecloud.Hang})
 	s.driver.Close()
 	s.patience = 50 * time.Millisecond

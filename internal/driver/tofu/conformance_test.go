@@ -16,6 +16,7 @@ import (
 	"github.com/plumb-dev/plumb/internal/driver"
 	"github.com/plumb-dev/plumb/internal/driver/drivertest"
 	"github.com/plumb-dev/plumb/internal/driver/tofu"
+	"github.com/plumb-dev/plumb/internal/driver/tofu/isolate"
 	"github.com/plumb-dev/plumb/internal/plan"
 	"github.com/plumb-dev/plumb/internal/render"
 	"github.com/plumb-dev/plumb/test/tofutest"
@@ -52,6 +53,8 @@ type stage struct {
 	log      *slog.Logger
 	// path is where the program is; that of the tools if empty.
 	path string
+	// writable is a folder that all modules may write.
+	writable string
 }
 
 func newStage(t testing.TB) *stage {
@@ -79,8 +82,16 @@ func (s *stage) options() tofu.Options {
 	return tofu.Options{
 		Dir: s.dir, States: s.states, Path: []string{cmp.Or(s.path, strings.TrimSuffix(s.tools.Tofu, "/tofu"))},
 		Env:       append([]string{"PATH=" + os.Getenv("PATH")}, s.cloud.Env()...),
-		CLIConfig: s.tools.CLIConfig(s.t), Interval: 200 * time.Millisecond, Patience: cmp.Or(s.patience, 3*time.Second), Log: s.log,
+		Isolation: s.isolation(), CLIConfig: s.tools.CLIConfig(s.t), Interval: 200 * time.Millisecond, Patience: cmp.Or(s.patience, 3*time.Second), Log: s.log,
 	}
+}
+
+func (s *stage) isolation() isolate.Options {
+	o := isolate.Options{Mode: isolate.Required, Readable: []string{s.tools.Tofu}}
+	if s.writable != "" {
+		o.Writable = []string{s.writable}
+	}
+	return o
 }
 
 func target(o driver.Owner) driver.Target {

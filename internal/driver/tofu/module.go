@@ -222,7 +222,12 @@ func (m *module) prepare(ctx context.Context, s *spec) error {
 	if s.backend, err = backendOf(m.path("module", filepath.FromSlash(s.Dir))); err != nil {
 		return err
 	}
-	refusals, err := guard.Check(declared{os.DirFS(m.path("module")), path.Clean(s.Dir)}, s.Dir, s.guard())
+	root, err := os.OpenRoot(m.path("module"))
+	if err != nil {
+		return fmt.Errorf("open the module: %w", err)
+	}
+	defer func() { _ = root.Close() }()
+	refusals, err := guard.Check(declared{root.FS(), path.Clean(s.Dir)}, s.Dir, s.guard())
 	if err != nil {
 		return err
 	}
@@ -353,7 +358,7 @@ func (m *module) configOf(s *spec, program string) run.Config {
 	c := run.Config{
 		Program: program, Env: slices.Clone(m.d.o.Env), Variables: map[string]run.Value{}, Workspace: s.Options.Workspace,
 		OwnBackend: s.backend.own, BackendConfig: hclStrings(s.Options.Backend), Parallelism: int(s.Options.Parallelism),
-		Temp: m.temp(), LockTimeout: 0, PluginCache: filepath.Join(m.d.o.Dir, "providers"), CLIConfig: m.d.o.CLIConfig, Display: s.Dir, Identity: s.hash,
+		Temp: m.temp(), LockTimeout: 0, PluginCache: filepath.Join(m.d.o.Dir, "providers"), Fence: m.d.fence, Tree: m.path("module"), Readable: []string{m.path("git")}, CLIConfig: m.d.o.CLIConfig, Display: s.Dir, Identity: s.hash,
 	}
 	if c.Display == "." {
 		c.Display = ""
@@ -413,58 +418,6 @@ func hclStrings(values map[string]string) map[string]string {
 	return out
 }
 
-// write replaces the files of the module in its folder. Files that the last one
-// had and this one has not are removed; what runs leave stays.
-func (m *module) write(s *spec) error {
-	root := m.path("module")
-	var before []string
-	if text, err := os.ReadFile(m.path("files.json")); err == nil {
-		_ = json.Unmarshal(text, &before) // at worst, old files stay
-	}
-	for name, text := range s.Files {
-		path := filepath.Join(root, filepath.FromSlash(name))
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			return fmt.Errorf("write the module: %w", err)
-		}
-		if have, err := os.ReadFile(path); err == nil && string(have) == string(text) {
-			continue
-		}
-		if err := os.WriteFile(path, text, 0o600); err != nil {
-			return fmt.Errorf("write the module: %w", err)
-		}
-	}
-	for _, name := range before {
-		if _, kept := s.Files[name]; !kept && filepath.IsLocal(filepath.FromSlash(name)) {
-			if err := os.Remove(filepath.Join(root, filepath.FromSlash(name))); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("write the module: %w", err)
-			}
-		}
-	}
-	names, err := json.Marshal(slices.Sorted(maps.Keys(s.Files)))
-	if err != nil {
-		return fmt.Errorf("write the module: %w", err)
-	}
-	return writeFile(m.path("files.json"), names)
-}
-
-// writeFile replaces a file at once, so that there is always a whole one.
-func writeFile(path string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
-	}
-	_, err = f.Write(text)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
-	}
-	return nil
-}
-
 // refusedIfConfig tells errors apart that only another commit mends.
 func refusedIfConfig(err error) error {
 	var refused *guard.Error
@@ -472,7 +425,7 @@ func refusedIfConfig(err error) error {
 		return &driver.RefusedError{Why: refused.Error()}
 	}
 	switch run.KindOf(err) {
-	case run.KindConfig, run.KindMissingVariable:
+	case run.KindConfig, run.KindMissingVariable, run.KindReach:
 		return &driver.RefusedError{Why: err.Error()}
 	default:
 		return err

@@ -1,9 +1,14 @@
 package tofu
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"slices"
 	"time"
 
@@ -38,6 +43,9 @@ func (r *running) salvage(ctx context.Context) {
 	r.mu.Lock()
 	progress := maps.Clone(r.progress)
 	r.mu.Unlock()
+	if err := m.noteSalvage(progress); err != nil {
+		m.d.o.Log.Error("what a killed run has made is forgotten if this process is killed as well", "application", string(m.owner), "error", err)
+	}
 	var lost []string
 	for _, name := range slices.Sorted(maps.Keys(progress)) {
 		e := progress[name]
@@ -62,6 +70,59 @@ func (r *running) salvage(ctx context.Context) {
 	m.mu.Lock()
 	m.unheld = lost
 	m.mu.Unlock()
+}
+
+// noteSalvage writes down what a killed run has told, until the state that knows
+// of it is saved: each import overwrites what the folder says of that run. What an
+// earlier process had written down, and could not finish, is added.
+func (m *module) noteSalvage(progress map[string]run.Event) error {
+	for name, e := range m.salvageNoted() {
+		if _, known := progress[name]; !known {
+			progress[name] = e
+		}
+	}
+	text, err := json.Marshal(progress)
+	if err != nil {
+		return fmt.Errorf("note what a killed run has made: %w", err)
+	}
+	return writeFile(m.path(salvageFile), text)
+}
+
+// salvageFile has the events of a killed run by the address of the resource.
+const salvageFile = "salvage.json"
+
+func (m *module) salvageNoted() map[string]run.Event {
+	var noted map[string]run.Event
+	text, err := os.ReadFile(m.path(salvageFile))
+	if err == nil {
+		err = json.Unmarshal(text, &noted)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		m.d.o.Log.Error("cannot read what a killed run has made", "application", string(m.owner), "error", err)
+	}
+	return noted
+}
+
+func (m *module) salvaged() {
+	if err := os.Remove(m.path(salvageFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		m.d.o.Log.Error("what a killed run has made is looked at again", "application", string(m.owner), "error", err)
+	}
+}
+
+// resumeSalvage goes on where an earlier process and the program that it ran were
+// both killed.
+func (m *module) resumeSalvage(ctx context.Context, r *running, failed error) error {
+	r.lock = Lock{ID: lockID(), Operation: "recover", Who: who(), Version: "plumb", Created: time.Now().UTC()}
+	if !r.spec.backend.own {
+		if err := m.takeLock(ctx, r.spec, r.lock); err != nil {
+			return err
+		}
+	}
+	m.resumed = true
+	m.start(r, func(context.Context) error {
+		return cmp.Or(failed, error(&run.Error{Kind: run.KindKilled, Operation: "apply"}))
+	})
+	return errUnderWay
 }
 
 // takeIn imports a resource, in place of the one that it has replaced.

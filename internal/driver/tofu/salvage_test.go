@@ -63,3 +63,37 @@ func TestSalvage(t *testing.T) {
 	s.inSync(d)
 	s.accounted()
 }
+
+// TestSalvageAfterRestart takes up what a killed program has made when the process
+// that ran it has ended before.
+func TestSalvageAfterRestart(t *testing.T) {
+	s := calm(t)
+	d := want(providers + vpc("a", "10.0.0.0/16", "1") + vpc("b", "10.1.0.0/16", "1") + subnet("last", "a"))
+	c := s.compare(d)
+	s.inject(fakecloud.Fault{Op: "create", Kind: "subnet", Action: fakecloud.Hang})
+	await := s.order(driver.Apply{Desired: d, Operation: "op", Steps: c.Plan.Steps})
+	s.struck()
+	s.eventually("all else is complete", func() bool { return len(s.cloud.Objects("vpc")) == 2 })
+	program := s.program()
+	signal(t, program, syscall.SIGSTOP) // so that it is still there when the driver goes
+	s.driver.Close()
+	await()
+	signal(t, program, syscall.SIGKILL)
+	s.cloud.Heal()
+	s.start()
+	s.eventually("there is nothing under way", func() bool { c = s.compare(d); return !progressing(c) })
+	for _, o := range s.cloud.Objects("subnet") { // it may have been made: a person has looked
+		if err := s.cloud.Delete(o.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := steps(c); len(got) != 1 || got[0] != "create cloud_subnet.last" {
+		t.Errorf("what was made is known, and only the rest is planned: %v", got)
+	}
+	if s.states.locked() != 0 {
+		t.Error("the lock was not given back")
+	}
+	s.good(s.apply(d, c, true))
+	s.inSync(d)
+	s.accounted()
+}

@@ -59,7 +59,7 @@ func (s *stage) count() func(operation string) int {
 	if err := os.WriteFile(filepath.Join(dir, "tofu"), []byte(script), 0o700); err != nil {
 		s.t.Fatal(err)
 	}
-	s.path = dir
+	s.path, s.writable = dir, dir
 	s.start()
 	return func(operation string) int {
 		text, _ := os.ReadFile(filepath.Join(dir, "log"))

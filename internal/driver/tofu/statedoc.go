@@ -15,6 +15,7 @@ import (
 
 	"github.com/plumb-dev/plumb/internal/driver/tofu/planjson"
 	"github.com/plumb-dev/plumb/internal/driver/tofu/probe/state"
+	"github.com/plumb-dev/plumb/internal/driver/tofu/run"
 	"github.com/plumb-dev/plumb/internal/plan"
 	"github.com/plumb-dev/plumb/internal/render"
 )
@@ -100,7 +101,7 @@ func (m *module) loadState(ctx context.Context, s *spec) error {
 		return err
 	}
 	file := m.folder(s).State(s.Options.Workspace)
-	local, err := os.ReadFile(file)
+	local, err := m.localState(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("read the state in the working folder: %w", err)
 	}
@@ -118,9 +119,38 @@ func (m *module) loadState(ctx context.Context, s *spec) error {
 	return err
 }
 
+// localState reads the state in the working folder. Programs that the module runs
+// may write there: a link to the state of another Application is none.
+func (m *module) localState(file string) ([]byte, error) {
+	if err := m.inside(file); err != nil {
+		return nil, err
+	}
+	return run.ReadOwn(file)
+}
+
+// inside makes sure that a file of the working folder is not reached by a link out
+// of it.
+func (m *module) inside(file string) error {
+	root, err := filepath.EvalSymlinks(m.dir)
+	if err != nil {
+		return fmt.Errorf("find the working folder: %w", err)
+	}
+	dir, err := filepath.EvalSymlinks(filepath.Dir(file))
+	if err != nil {
+		return fmt.Errorf("find the working folder: %w", err)
+	}
+	if rel, err := filepath.Rel(m.dir, filepath.Dir(file)); err != nil || dir != filepath.Join(root, rel) {
+		return fmt.Errorf("a folder of the state in the working folder is a link to another place: something that the module ran has put it there")
+	}
+	return nil
+}
+
 func (m *module) placeState(file string, text []byte) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return fmt.Errorf("write the state into the working folder: %w", err)
+	}
+	if err := m.inside(file); err != nil {
+		return err
 	}
 	if len(text) == 0 {
 		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -224,7 +254,7 @@ func (m *module) saveState(ctx context.Context, s *spec) error {
 		m.state.loaded = false
 		return nil
 	}
-	local, err := os.ReadFile(m.folder(s).State(s.Options.Workspace))
+	local, err := m.localState(m.folder(s).State(s.Options.Workspace))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

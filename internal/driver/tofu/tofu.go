@@ -32,6 +32,7 @@ import (
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/driver"
+	"github.com/plumb-dev/plumb/internal/driver/tofu/isolate"
 	"github.com/plumb-dev/plumb/internal/driver/tofu/probe"
 	"github.com/plumb-dev/plumb/internal/driver/tofu/run"
 )
@@ -60,6 +61,9 @@ type Options struct {
 	Plans, Applies, Probes int
 	// Patience is how long Close waits for applies to come to an end (30 s).
 	Patience time.Duration
+	// Isolation keeps runs and providers apart from each other and from Plumb. Its
+	// Path and Private are set by New.
+	Isolation isolate.Options
 	// Probe bounds the provider processes that watch.
 	Probe probe.Options
 	Log   *slog.Logger
@@ -69,6 +73,7 @@ type Options struct {
 type Driver struct {
 	o        Options
 	temp     string // for sockets
+	fence    *isolate.Fence
 	plans    chan struct{}
 	applies  chan struct{}
 	probes   chan struct{}
@@ -125,8 +130,12 @@ func New(o Options) (*Driver, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the working folders: %w", err)
 	}
+	fence, err := fenceOf(o)
+	if err != nil {
+		return nil, err
+	}
 	d := &Driver{
-		o: o, temp: tempPath(o.Dir), plans: make(chan struct{}, o.Plans), applies: make(chan struct{}, o.Applies), probes: make(chan struct{}, o.Probes),
+		o: o, fence: fence, temp: tempPath(o.Dir), plans: make(chan struct{}, o.Plans), applies: make(chan struct{}, o.Applies), probes: make(chan struct{}, o.Probes),
 		verdicts: probe.NewVerdicts(rememberedVerdicts), modules: map[driver.Owner]*module{}, moved: func(driver.Owner) {},
 	}
 	d.life, d.end = context.WithCancelCause(context.Background())
@@ -262,6 +271,7 @@ func (d *Driver) theProber() (*probe.Prober, error) {
 	}
 	if d.prober == nil {
 		o := d.o.Probe
+		o.Fence = d.fence
 		if o.TempDir == "" { // what a process that was killed has left in it is removed
 			o.TempDir = d.probeTemp()
 			if err := errors.Join(makeTemp(d.temp), os.RemoveAll(o.TempDir), os.MkdirAll(o.TempDir, 0o700)); err != nil {

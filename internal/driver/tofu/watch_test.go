@@ -45,6 +45,9 @@ type watched struct {
 
 func watchFile(t *testing.T, file, text string) *watched {
 	s := newStage(t)
+	s.driver.Close()
+	s.writable = filepath.Dir(file)
+	s.start()
 	w := &watched{t: t, driver: s.driver, moved: make(chan struct{}, 1)}
 	w.want = driver.Desired{
 		Target: target("plumb.dev/shop/files"), Drift: &v1alpha1.DriftPolicy{Interval: "200ms"},

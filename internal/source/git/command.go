@@ -28,7 +28,8 @@ type runner struct {
 type call struct {
 	gitDir  string // the repository it works in; empty for none
 	args    []string
-	access  *access // what it needs to reach a remote; nil for none
+	access  *access  // what it needs to reach a remote; nil for none
+	env     []string // further variables, which go before all others
 	stdin   io.Reader
 	timeout time.Duration
 	maxOut  int64
@@ -154,6 +155,7 @@ func (r *runner) command(ctx context.Context, c call) *exec.Cmd {
 	if c.access != nil {
 		cmd.Env = append(cmd.Env, c.access.environment(r.configs)...)
 	}
+	cmd.Env = append(cmd.Env, c.env...)
 	cmd.Args = append(append(cmd.Args, args...), c.args...)
 	ownGroup(cmd)
 	cmd.WaitDelay = 2 * time.Second

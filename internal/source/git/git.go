@@ -2,7 +2,7 @@
 // the transport, so that the user's configuration (insteadOf, proxies, ssh)
 // holds; content is read straight from the object database of a bare, shallow
 // mirror, without a checkout. It knows nothing of what the content means, and
-// it does not verify signatures.
+// it gives what signatures were made of, but does not verify them.
 package git
 
 import (
@@ -169,7 +169,7 @@ func (s *Source) Close() error {
 	s.mu.Unlock()
 	s.tasks.Wait()
 	for _, r := range repos {
-		r.mirror.objects.close()
+		r.close()
 	}
 	return nil
 }
@@ -246,7 +246,10 @@ func (s *Source) Describe(ctx context.Context, spec source.Spec, at source.Resol
 	if err != nil {
 		return source.Commit{}, explain(spec.Repo, cred, err)
 	}
-	out := source.Commit{Revision: at.Revision, Author: c.author, Message: c.message, Tags: t.repo.view(cred).tagsAt(at.Revision)}
+	out := source.Commit{
+		Revision: at.Revision, Author: c.author, Committer: c.committer, Message: c.message,
+		Tags: t.repo.view(cred).tagsAt(at.Revision),
+	}
 	if !c.date.IsZero() {
 		out.Date = c.date.Format(time.RFC3339)
 	}
@@ -304,7 +307,7 @@ func (s *Source) Forget(repo string) {
 	s.mu.Unlock()
 	if r != nil {
 		r.stop()
-		r.mirror.objects.close()
+		r.close()
 	}
 }
 
@@ -341,7 +344,7 @@ func (s *Source) inUse(dir string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.repos {
-		if r.mirror.dir == dir {
+		if r.mirror.dir == dir || r.past.dir == dir {
 			return true
 		}
 	}

@@ -306,7 +306,7 @@ func TestDescribe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := source.Commit{Revision: id, Author: "Ada <ada@example.com>", Date: "2024-01-02T03:04:05+01:00", Message: "first line\n\nbody", Tags: []string{"v1"}}
+	want := source.Commit{Revision: id, Author: "Ada <ada@example.com>", Committer: "Ada <ada@example.com>", Date: "2024-01-02T03:04:05+01:00", Message: "first line\n\nbody", Tags: []string{"v1"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

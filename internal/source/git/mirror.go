@@ -30,6 +30,7 @@ type mirror struct {
 	ctx     context.Context   // ends with the source
 	start   func(func()) bool // runs a task that the source waits for
 	fetches *atomic.Int64
+	whole   bool // with the history, but without what its commits hold
 
 	mu      sync.Mutex
 	waiting []*want
@@ -222,6 +223,9 @@ func (m *mirror) fetchOne(ctx context.Context, a *access, w *want) error {
 
 func (m *mirror) fetchShallow(ctx context.Context, a *access, batch []*want) error {
 	args := []string{"--depth=1", "--", batch[0].remote.url}
+	if m.whole {
+		args[0] = "--filter=tree:0"
+	}
 	for _, w := range batch {
 		args = append(args, "+"+w.id+":refs/plumb/"+w.id)
 	}

@@ -118,10 +118,11 @@ func parseTree(raw []byte, idSize int) (*directory, error) {
 
 // commit is the parsed part of a commit object.
 type commit struct {
-	tree    objectID
-	author  string
-	date    time.Time
-	message string
+	tree      objectID
+	author    string
+	committer string
+	date      time.Time
+	message   string
 }
 
 func parseCommit(raw []byte) (*commit, error) {
@@ -139,6 +140,10 @@ func parseCommit(raw []byte) (*commit, error) {
 		case "author":
 			if c.author == "" {
 				c.author, c.date = parseSignature(value)
+			}
+		case "committer":
+			if c.committer == "" {
+				c.committer, _ = parseSignature(value)
 			}
 		}
 	}

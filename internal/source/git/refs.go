@@ -14,9 +14,11 @@ import (
 
 // refs is what a repository advertised at one moment. It is immutable.
 type refs struct {
-	ids    map[string]string // full name → commit id (tags peeled)
-	head   string            // what HEAD points to, where the server says so
-	digest [32]byte
+	ids map[string]string // full name → commit id (tags peeled)
+	// annotated are the tags that are objects of their own: full name → their id.
+	annotated map[string]string
+	head      string // what HEAD points to, where the server says so
+	digest    [32]byte
 }
 
 // resolution is what a revision means.
@@ -57,7 +59,9 @@ func parseRefs(out []byte) (*refs, error) {
 		}
 		r.ids[name] = left
 	}
+	r.annotated = make(map[string]string, len(peeled))
 	for tag, id := range peeled {
+		r.annotated[tag] = r.ids[tag]
 		r.ids[tag] = id
 	}
 	return r, nil

@@ -21,6 +21,7 @@ type repository struct {
 	wire   string        // what git is given: without a password in it
 	inURL  *url.Userinfo // the user and password that were in it
 	mirror *mirror
+	past   *mirror // the history, without what its commits hold; empty until asked for
 	ctx    context.Context
 	stop   context.CancelFunc
 	kick   chan struct{}
@@ -40,17 +41,30 @@ func newRepository(s *Source, repoURL string) *repository {
 	ctx, stop := context.WithCancel(s.ctx)
 	dir := s.mirrorDir(repoURL)
 	wire, inURL := withoutPassword(repoURL)
-	return &repository{
+	r := &repository{
 		source: s, url: repoURL, wire: wire, inURL: inURL, ctx: ctx, stop: stop,
-		kick:  make(chan struct{}, 1),
-		views: map[string]*view{},
-		mirror: &mirror{
-			dir: dir, repo: repoURL, runner: s.runner, timeout: s.opts.Timeout, fetches: &s.fetches,
-			ctx: s.ctx, start: s.start,
-			used:    map[string]time.Time{},
-			objects: &catFile{runner: s.runner, gitDir: dir, idle: idleProcess},
-		},
+		kick:   make(chan struct{}, 1),
+		views:  map[string]*view{},
+		mirror: s.newMirror(repoURL, dir),
+		past:   s.newMirror(repoURL, strings.TrimSuffix(dir, ".git")+"-history.git"),
 	}
+	r.past.whole = true
+	return r
+}
+
+func (s *Source) newMirror(repoURL, dir string) *mirror {
+	return &mirror{
+		dir: dir, repo: repoURL, runner: s.runner, timeout: s.opts.Timeout, fetches: &s.fetches,
+		ctx: s.ctx, start: s.start,
+		used:    map[string]time.Time{},
+		objects: &catFile{runner: s.runner, gitDir: dir, idle: idleProcess},
+	}
+}
+
+// close ends the processes that read the mirrors.
+func (r *repository) close() {
+	r.mirror.objects.close()
+	r.past.objects.close()
 }
 
 // withoutPassword takes a password out of a URL, so that it reaches git by

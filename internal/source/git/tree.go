@@ -67,7 +67,7 @@ func (t *tree) commit() (*commit, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read commit %s: %w", t.revision, err)
 	}
-	t.source.commits.put(t.id, c, int64(len(c.message)+len(c.author))+200)
+	t.source.commits.put(t.id, c, int64(len(c.message)+len(c.author)+len(c.committer))+200)
 	return c, nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 	"golang.org/x/time/rate"
 
+	"github.com/plumb-dev/plumb/internal/driver/tofu/isolate"
 	"github.com/plumb-dev/plumb/internal/driver/tofu/probe/provider"
 )
 
@@ -42,6 +43,8 @@ type Options struct {
 	// share a process. All others have one for each module's folder. Nil is
 	// Folderless().
 	Folderless []string
+	// Fence keeps providers apart from each other and from this process; nil does not.
+	Fence *isolate.Fence
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 }

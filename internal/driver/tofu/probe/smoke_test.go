@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/plumb-dev/plumb/internal/driver/tofu/isolate"
 	"github.com/plumb-dev/plumb/internal/driver/tofu/probe"
 	"github.com/plumb-dev/plumb/internal/driver/tofu/probe/module"
 	"github.com/plumb-dev/plumb/test/tofutest"
@@ -84,6 +85,11 @@ func (w *workspace) target() probe.Target {
 
 func newProber(t testing.TB, o probe.Options) *probe.Prober {
 	t.Helper()
+	fence, err := isolate.New(isolate.Options{Mode: isolate.Required})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Fence = fence
 	p, err := probe.New(o)
 	if err != nil {
 		t.Fatal(err)

@@ -118,7 +118,7 @@ func (s *Subject) entry(ctx context.Context, ref state.ProviderRef) (*entry, err
 	}
 	hash = strings.Join([]string{installed.Source, installed.Version, hash}, " ")
 	command := provider.Command{
-		Path: installed.Path, Env: s.target.Env, Dir: s.dir, TempDir: s.prober.temp, StartTimeout: s.prober.o.StartTimeout,
+		Path: installed.Path, Env: s.target.Env, Dir: s.dir, TempDir: s.prober.temp, StartTimeout: s.prober.o.StartTimeout, Fence: s.prober.o.Fence,
 	}
 	schema, err := s.prober.schema(ctx, hash, command)
 	if err != nil && ctx.Err() != nil {
@@ -133,6 +133,8 @@ func (s *Subject) entry(ctx context.Context, ref state.ProviderRef) (*entry, err
 	}
 	if s.prober.shared(installed.Source, s.dir, config.Value) {
 		command.Dir = s.prober.temp
+	} else {
+		command.Read = []string{s.target.Module.Root}
 	}
 	return s.prober.entry(installed, hash, command, schema, config, s.state.ToolVersion, s.target)
 }

@@ -28,7 +28,7 @@ func (r *Runner) Apply(ctx context.Context, p *Planned, progress func(Event)) er
 	if r.config.Parallelism > 0 {
 		args = append(args, "-parallelism="+strconv.Itoa(r.config.Parallelism))
 	}
-	e, err := r.execute(ctx, job{operation: "apply", args: append(args, p.File), planFile: p.File, env: r.workspaceEnv, progress: progress})
+	e, err := r.execute(ctx, job{operation: "apply", args: append(args, p.File), planFile: p.File, env: r.workspaceEnv, progress: progress, reads: []string{p.File}})
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (r *Runner) Resume(ctx context.Context, progress func(Event)) (*Outcome, er
 	if rec, err = r.folder.readRecord(); err != nil {
 		return nil, err
 	}
-	rec.Read = true
+	rec.Read = !rec.Unsettled()
 	out.Record = *rec
 	return out, r.folder.writeRecord(*rec)
 }

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -53,9 +54,16 @@ var unreachable = []string{
 	"connection refused", "timeout", "deadline exceeded", "proxyconnect", "x509:",
 }
 
+// refusedPath is how programs in Go tell that the kernel refuses a path. Others,
+// and APIs, have a denied permission without one.
+var refusedPath = regexp.MustCompile(`\b(open|openat|openfdat|mkdir|mkdirat|rename|renameat|remove|unlink|unlinkat|link|symlink|truncate|readdirent|fork/exec|cannot access|can't open|cannot open|stat)\b[^\n]*/[^\n]*:\s+(permission denied|invalid cross-device link)`)
+
 // classify tells the kind of one error.
 func classify(d Diagnostic) Kind {
 	text := strings.ToLower(d.Summary + "\n" + d.Detail)
+	if d.confined && refusedPath.MatchString(text) {
+		return KindReach
+	}
 	for _, sign := range signs {
 		for _, s := range sign.texts {
 			if !strings.Contains(text, s) || !fits(sign.kind, d) {

@@ -29,6 +29,7 @@ const (
 	KindCancelled       Kind = "Cancelled"       // the caller asked it to stop
 	KindBusy            Kind = "Busy"            // an earlier run in this folder is still under way (ErrBusy)
 	KindKilled          Kind = "Killed"          // the program died before it could say how it went
+	KindReach           Kind = "Reach"           // it wants a file that is not the module's to read or write
 	KindProgram         Kind = "Program"         // anything else
 )
 
@@ -62,6 +63,9 @@ type Diagnostic struct {
 	File   string `json:"file,omitempty"`
 	Line   int    `json:"line,omitempty"`
 	Column int    `json:"column,omitempty"`
+
+	// confined is set where the program could reach nothing but what it is given.
+	confined bool
 }
 
 // String is the diagnostic in one line, as compilers have it.
@@ -165,6 +169,8 @@ func advice(k Kind) string {
 		return "check that the state's backend can be reached and that its credentials are right"
 	case KindStateTooNew:
 		return "use a program and providers at least as new as those that wrote the state"
+	case KindReach:
+		return "modules are isolated: each may read and write the files of its own repository, and read those that all programs of the machine need; commit the file, pass what is in it as a variable, or have its path opened to all modules (--module-readable and --module-writable of plumb server)"
 	case KindStale:
 		return "a new plan is needed"
 	case KindCancelled:

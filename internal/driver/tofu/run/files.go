@@ -3,8 +3,10 @@ package run
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // writeSecret writes a file that only this user can read, so that it is there
@@ -37,6 +39,20 @@ func writeSecret(path string, content []byte) error {
 		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
 	}
 	return nil
+}
+
+// ReadOwn reads a file that a module could have put there: no link to what it
+// may not read itself, and no device.
+func ReadOwn(path string) ([]byte, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", filepath.Base(path))
+	}
+	return io.ReadAll(file)
 }
 
 func syncDir(path string) error {

@@ -218,7 +218,7 @@ func (r *Runner) checkBackend() error {
 // placeLock puts the kept lock file into the module's directory where the
 // module's own is the one that it was made from, and returns the hash of that.
 func (r *Runner) placeLock(old *stamp) (base string, err error) {
-	own, err := os.ReadFile(r.folder.moduleLock())
+	own, err := ReadOwn(r.folder.moduleLock())
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
@@ -239,7 +239,7 @@ func (r *Runner) placeLock(old *stamp) (base string, err error) {
 }
 
 func (r *Runner) keepLock() error {
-	b, err := os.ReadFile(r.folder.moduleLock())
+	b, err := ReadOwn(r.folder.moduleLock())
 	if errors.Is(err, fs.ErrNotExist) { // a module without providers
 		if err := os.Remove(r.folder.keptLock()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("keep the lock file: %w", err)
@@ -420,7 +420,7 @@ func localModule(block *hclsyntax.Block) string {
 }
 
 func hashFile(h hash.Hash, path string) {
-	b, err := os.ReadFile(path)
+	b, err := ReadOwn(path)
 	fmt.Fprintln(h, len(b), err == nil)
 	h.Write(b)
 }

@@ -168,6 +168,7 @@ func TestSharedCache(t *testing.T) {
 		if err := os.WriteFile(b.config.CLIConfig, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
+		b.fence(mirror)
 		data, cache := shareCache(t, b)
 		links, err := filepath.Glob(filepath.Join(data, "providers", "*", "hashicorp", "*", "*", "*_*"))
 		if err != nil {

@@ -73,11 +73,19 @@ type output struct {
 	display     string
 	progress    func(Event)
 	diagnostics []Diagnostic
+	confined    bool // the program could reach nothing but what it is given
 	// summary is the operation that the run has summed up as done.
 	summary string
 	// plain lines of the output are no JSON; rest is what of it is no diagnostic
 	// either.
 	plain, rest strings.Builder
+}
+
+// newOutput is for a process in the folder.
+func (r *Runner) newOutput(progress func(Event)) *output {
+	out := newOutput(r.masker, r.config.Display, progress)
+	out.confined = r.config.Fence.Active()
+	return out
 }
 
 func newOutput(masker *Masker, display string, progress func(Event)) *output {
@@ -127,6 +135,7 @@ func (o *output) diagnose(m message) {
 }
 
 func (o *output) add(d Diagnostic) {
+	d.confined = o.confined
 	if len(o.diagnostics) < maxDiagnostics {
 		o.diagnostics = append(o.diagnostics, d)
 	}

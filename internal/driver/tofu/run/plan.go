@@ -106,7 +106,7 @@ func (r *Runner) planOnce(ctx context.Context, args []string, o PlanOptions) (*P
 		return nil, err
 	}
 	file := filepath.Join(r.folder.plans(), "plan")
-	e, err := r.execute(ctx, job{operation: "plan", args: append(args, "-out="+file), planFile: file, env: r.workspaceEnv, progress: o.Progress})
+	e, err := r.execute(ctx, job{operation: "plan", args: append(args, "-out="+file), planFile: file, env: r.workspaceEnv, progress: o.Progress, writes: []string{r.folder.plans()}})
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +146,7 @@ func (r *Runner) Load(ctx context.Context, p *Planned) error {
 }
 
 func (r *Runner) load(ctx context.Context, p *Planned) error {
-	out, err := r.query(ctx, "show", r.workspaceEnv, "show", "-json", "-no-color", p.File)
+	out, err := r.queryFile(ctx, p.File, "show", r.workspaceEnv, "show", "-json", "-no-color", p.File)
 	if err != nil {
 		return err
 	}

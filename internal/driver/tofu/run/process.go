@@ -39,6 +39,8 @@ type job struct {
 	planFile  string
 	env       func([]string) []string
 	progress  func(Event)
+	// writes and reads are further paths that it may write, or read.
+	writes, reads []string
 }
 
 // execute runs the program on its own feet: in a session of its own, with files
@@ -54,7 +56,7 @@ func (r *Runner) execute(ctx context.Context, j job) (*ended, error) {
 		return nil, err
 	}
 	rec := Record{ID: rand.Text(), Operation: j.operation, Started: time.Now().UTC(), PlanFile: j.planFile, Who: who()}
-	if err := r.tidy(); err != nil {
+	if err := errors.Join(r.tidy(), r.freshHome(), r.contained()); err != nil {
 		return nil, err
 	}
 	if err := r.folder.writeRecord(rec); err != nil {
@@ -94,6 +96,9 @@ func (r *Runner) start(j job, id string) (*exec.Cmd, error) {
 		cmd.Env = j.env(cmd.Env)
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := r.config.Fence.Confine(cmd, r.reach(j)); err != nil {
+		return nil, err
+	}
 	return cmd, cmd.Start()
 }
 
@@ -108,7 +113,7 @@ func Detachable(ctx context.Context, detach <-chan struct{}) context.Context {
 // follow reads what a process writes until it ends. done is nil for a process
 // that an earlier caller started.
 func (r *Runner) follow(ctx context.Context, rec Record, progress func(Event), done <-chan error) (*ended, error) {
-	e := &ended{code: -1, ours: done != nil, out: newOutput(r.masker, r.config.Display, progress)}
+	e := &ended{code: -1, ours: done != nil, out: r.newOutput(progress)}
 	tail := &tail{path: r.folder.stdout(rec.ID), line: e.out.line}
 	defer tail.close()
 	ticker := time.NewTicker(glance)
@@ -153,7 +158,8 @@ func (r *Runner) over(rec Record, killed, read bool) error {
 	if err := r.rescue(); err != nil {
 		return err
 	}
-	rec.Ended, rec.Killed, rec.Read = time.Now().UTC(), killed, read
+	rec.Ended, rec.Killed = time.Now().UTC(), killed
+	rec.Read = read && !rec.Unsettled()
 	if killed {
 		killProcesses(rec.ID) // providers outlive a program that was killed
 		if err := r.keepKilled(rec); err != nil {
@@ -181,7 +187,7 @@ func (r *Runner) remember() error {
 	if err != nil || rec == nil || !rec.Ended.IsZero() {
 		return err
 	}
-	out := newOutput(r.masker, r.config.Display, nil)
+	out := r.newOutput(nil)
 	tail := &tail{path: r.folder.stdout(rec.ID), line: out.line}
 	defer tail.close()
 	if err := tail.read(); err != nil {
@@ -219,6 +225,11 @@ func (f Folder) queryID() string {
 
 // query runs a command that changes nothing and returns what it printed.
 func (r *Runner) query(ctx context.Context, operation string, env func([]string) []string, args ...string) ([]byte, error) {
+	return r.queryFile(ctx, "", operation, env, args...)
+}
+
+// queryFile is a query that reads a file, which may be anywhere.
+func (r *Runner) queryFile(ctx context.Context, file, operation string, env func([]string) []string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, r.config.Program, args...)
 	cmd.Dir, cmd.Env = r.folder.Module, r.environment(r.folder.queryID())
 	if env != nil {
@@ -229,6 +240,9 @@ func (r *Runner) query(ctx context.Context, operation string, env func([]string)
 	cmd.WaitDelay = time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := errors.Join(r.contained(), r.config.Fence.Confine(cmd, r.queryReach(file))); err != nil {
+		return nil, &Error{Kind: KindProgram, Operation: operation, Cause: err}
+	}
 	err := cmd.Run()
 	if err == nil {
 		return stdout.Bytes(), nil
@@ -239,7 +253,7 @@ func (r *Runner) query(ctx context.Context, operation string, env func([]string)
 	if ctx.Err() != nil {
 		return nil, r.cancelled(operation, ctx)
 	}
-	out := newOutput(r.masker, r.config.Display, nil)
+	out := r.newOutput(nil)
 	for line := range bytes.Lines(stdout.Bytes()) {
 		out.line(line)
 	}
@@ -256,6 +270,9 @@ func (r *Runner) failed(operation string, out *output, how error) error {
 	said := r.masker.Mask(strings.TrimSpace(out.rest.String()))
 	if said != "" {
 		how = fmt.Errorf("%w: %s", how, last(said, 2000))
+		if r.config.Fence.Active() && strings.Contains(strings.ToLower(said), "permission denied") {
+			return &Error{Kind: KindReach, Operation: operation, Diagnostics: out.diagnostics, Cause: how}
+		}
 	}
 	return &Error{Kind: KindProgram, Operation: operation, Diagnostics: out.diagnostics, Cause: how}
 }

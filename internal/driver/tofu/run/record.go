@@ -39,6 +39,11 @@ type Record struct {
 	Killed bool      `json:"killed,omitempty"`
 }
 
+// Unsettled tells whether the run was an apply that died without a word: what it
+// has made may be in no state. Its record counts as read only when something else
+// has been run in the folder.
+func (rec Record) Unsettled() bool { return rec.Killed && rec.Operation == "apply" }
+
 func (f Folder) readRecord() (*Record, error) {
 	b, err := os.ReadFile(f.record())
 	if errors.Is(err, fs.ErrNotExist) {

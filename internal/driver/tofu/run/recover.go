@@ -21,7 +21,10 @@ import (
 // taken for a run's.
 func (r *Runner) rescue() error {
 	path := filepath.Join(r.folder.Module, erroredState)
-	b, err := os.ReadFile(path)
+	if err := r.contained(); err != nil {
+		return err
+	}
+	b, err := ReadOwn(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -26,6 +26,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/plumb-dev/plumb/internal/driver/tofu/isolate"
 )
 
 // Folder is where one module is worked on. One Runner at a time uses it.
@@ -112,6 +114,13 @@ type Config struct {
 	// Identity stands for the module's files (its tree's id, say) in
 	// fingerprints. Where it is empty the files of Folder.Module are hashed.
 	Identity string
+	// Fence keeps the program apart from all but the folder, Tree, and what the fence
+	// itself lets through; nil does not. Tree is the folder that Module lies in, which
+	// the module may read and write; Module itself if empty.
+	Fence *isolate.Fence `json:"-"`
+	Tree  string
+	// Readable are further paths that the program may read.
+	Readable []string
 	// Temp is an existing folder with a short path for the sockets of providers,
 	// whose paths the kernel limits to some 100 bytes. One below Folder.Path if
 	// empty.
@@ -156,10 +165,13 @@ func Open(folder Folder, config Config) (*Runner, error) {
 			return nil, fmt.Errorf("make the working folder: %w", err)
 		}
 	}
+	if r.config.Tree == "" {
+		r.config.Tree = folder.Module
+	}
 	if rec, running := Running(folder); rec != nil && !running {
 		return r, r.rescue() // nobody has seen that run end
 	}
-	return r, nil
+	return r, r.contained()
 }
 
 func absolute(folder Folder, config Config) error {
@@ -232,10 +244,9 @@ func (r *Runner) environment(id string) []string {
 	env = append(env,
 		"TF_IN_AUTOMATION=1", "TF_INPUT=0", "CHECKPOINT_DISABLE=1",
 		"HOME="+r.folder.home(), "TMPDIR="+cmp.Or(r.config.Temp, r.folder.temp()), "TF_DATA_DIR="+r.folder.data(), runVariable+"="+id)
-	if r.config.CLIConfig != "" {
-		env = append(env, "TF_CLI_CONFIG_FILE="+r.config.CLIConfig)
-	}
-	return env
+	// Always one, so that none is read that a module has left in its HOME: it could
+	// name programs.
+	return append(env, "TF_CLI_CONFIG_FILE="+cmp.Or(r.config.CLIConfig, os.DevNull))
 }
 
 // cacheEnv is for init alone (see store.go).

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/plumb-dev/plumb/internal/driver/tofu/isolate"
 	"github.com/plumb-dev/plumb/internal/driver/tofu/run"
 	"github.com/plumb-dev/plumb/test/tofutest"
 )
@@ -34,7 +35,21 @@ func newBench(t *testing.T, files map[string]string) *bench {
 		Program: b.tools.Tofu, Env: append([]string{"PATH=" + os.Getenv("PATH")}, b.cloud.Env()...),
 		CLIConfig: b.tools.CLIConfig(t), Display: "infra", Secrets: []string{tofutest.Token},
 	}
+	b.fence("")
 	return b
+}
+
+// fence isolates runs, but for a folder that they may write.
+func (b *bench) fence(writable string) {
+	b.t.Helper()
+	o := isolate.Options{Mode: isolate.Required, Readable: []string{b.tools.Mirror, b.tools.Tofu}}
+	if writable != "" {
+		o.Writable = []string{writable}
+	}
+	var err error
+	if b.config.Fence, err = isolate.New(o); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 func (b *bench) open() *run.Runner {
@@ -308,6 +323,7 @@ func counting(t *testing.T, b *bench) func() int {
 	dir := t.TempDir()
 	script := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = init ] && echo >>%s/inits\nexec %s \"$@\"\n", dir, b.config.Program)
 	b.config.Program = filepath.Join(dir, "tofu")
+	b.fence(dir)
 	if err := os.WriteFile(b.config.Program, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}

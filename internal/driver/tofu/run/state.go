@@ -131,7 +131,7 @@ func (r *Runner) Show(ctx context.Context, address string) (string, error) {
 
 // Push replaces the state by a file of a newer one of the same lineage.
 func (r *Runner) Push(ctx context.Context, file string) error {
-	return r.change(ctx, "state push", nil, "state", "push", r.lockTimeout(), file)
+	return r.changeBy(ctx, job{operation: "state push", reads: []string{file}}, nil, "state", "push", r.lockTimeout(), file)
 }
 
 // Remove lets resources out of the state without destroying them.
@@ -160,6 +160,10 @@ func (r *Runner) ForceUnlock(ctx context.Context, id string) error {
 
 // change runs a command that changes the state.
 func (r *Runner) change(ctx context.Context, operation string, operands []string, args ...string) error {
+	return r.changeBy(ctx, job{operation: operation}, operands, args...)
+}
+
+func (r *Runner) changeBy(ctx context.Context, j job, operands []string, args ...string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, o := range operands {
@@ -168,21 +172,22 @@ func (r *Runner) change(ctx context.Context, operation string, operands []string
 		}
 	}
 	prepare := r.prepare
-	if operation == "force-unlock" { // what can't be recovered may wait for this
+	if j.operation == "force-unlock" { // what can't be recovered may wait for this
 		prepare = func(ctx context.Context) error { return r.init(ctx, false) }
 	}
 	if err := prepare(ctx); err != nil {
 		return err
 	}
-	return r.withInit(ctx, func() error { return r.changeOnce(ctx, operation, args) })
+	j.args, j.env = args, r.workspaceEnv
+	return r.withInit(ctx, func() error { return r.changeOnce(ctx, j) })
 }
 
-func (r *Runner) changeOnce(ctx context.Context, operation string, args []string) error {
-	e, err := r.execute(ctx, job{operation: operation, args: args, env: r.workspaceEnv})
+func (r *Runner) changeOnce(ctx context.Context, j job) error {
+	e, err := r.execute(ctx, j)
 	if err != nil {
 		return err
 	}
-	return r.verdict(ctx, operation, e, 0)
+	return r.verdict(ctx, j.operation, e, 0)
 }
 
 // operand refuses what the program would take for an option.

@@ -204,6 +204,7 @@ func TestGrace(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.config.Grace = 200 * time.Millisecond
+	b.fence("")
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		until(t, "the plan", func() bool {

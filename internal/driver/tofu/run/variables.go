@@ -90,10 +90,10 @@ func parseDir(dir string) map[string]*hcl.File {
 }
 
 func parseFile(path string) *hcl.File {
-	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Size() > maxConfigFile {
+	if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() || info.Size() > maxConfigFile {
 		return nil
 	}
-	src, err := os.ReadFile(path)
+	src, err := ReadOwn(path)
 	if err != nil {
 		return nil
 	}

@@ -3,7 +3,6 @@ package module
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math"
 	"math/big"
 	"regexp"
@@ -18,64 +17,11 @@ import (
 // Modules are hostile: what takes too much depth, memory or time is not
 // evaluated here, but in a plan, which is a process of its own.
 const (
-	maxNesting  = 200
-	maxChoices  = 10000   // conditionals in a file
 	maxValue    = 1 << 20 // bytes and elements in a value
 	maxExponent = 4096    // bits
 	maxTries    = 6       // in one expression; each evaluates what is in it twice
 	maxWork     = 1 << 28 // for one configuration
 )
-
-// shallow tells whether a text can be parsed without much depth.
-func shallow(text []byte, name string) error {
-	tokens, _ := hclsyntax.LexConfig(text, name, hcl.InitialPos)
-	depth, unary, choices := 0, 0, 0
-	for _, token := range tokens {
-		switch token.Type { //nolint:exhaustive // the others nest nothing
-		case hclsyntax.TokenOBrace, hclsyntax.TokenOBrack, hclsyntax.TokenOParen, hclsyntax.TokenOQuote, hclsyntax.TokenOHeredoc,
-			hclsyntax.TokenTemplateInterp, hclsyntax.TokenTemplateControl:
-			depth++
-		case hclsyntax.TokenCBrace, hclsyntax.TokenCBrack, hclsyntax.TokenCParen, hclsyntax.TokenCQuote, hclsyntax.TokenCHeredoc,
-			hclsyntax.TokenTemplateSeqEnd:
-			depth--
-		case hclsyntax.TokenQuestion:
-			choices++
-		}
-		switch token.Type {
-		case hclsyntax.TokenBang, hclsyntax.TokenMinus:
-			unary++
-		case hclsyntax.TokenNewline, hclsyntax.TokenComment:
-		default:
-			unary = 0
-		}
-		if depth > maxNesting || unary > maxNesting || choices > maxChoices {
-			return fmt.Errorf("%s:%d: too much is nested", name, token.Range.Start.Line)
-		}
-	}
-	return nil
-}
-
-// shallowJSON is shallow for JSON.
-func shallowJSON(text []byte, name string) error {
-	depth, quoted := 0, false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '{' || c == '[':
-			depth++
-		case c == '}' || c == ']':
-			depth--
-		}
-		if depth > maxNesting {
-			return fmt.Errorf("%s: too much is nested", name)
-		}
-	}
-	return nil
-}
 
 // effort is what an expression takes, before the values in it are known.
 type effort struct {

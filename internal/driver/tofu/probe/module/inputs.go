@@ -11,6 +11,8 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/plumb-dev/plumb/internal/hclfile"
 )
 
 // given is what a variable was given: a value, or a text as on the command
@@ -28,15 +30,12 @@ func (g given) as(literal bool) (cty.Value, error) {
 	if literal {
 		return cty.StringVal(g.text), nil
 	}
-	if err := shallow([]byte(g.text), "<value>"); err != nil {
-		return cty.NilVal, err
-	}
-	e, diags := hclsyntax.ParseExpression([]byte(g.text), "<value>", hcl.InitialPos)
+	e, diags := hclfile.ParseExpression([]byte(g.text), "<value>")
 	if diags.HasErrors() {
 		return cty.NilVal, asError(diags)
 	}
 	w := effort{}
-	_ = hclsyntax.VisitAll(e.(hclsyntax.Node), func(n hclsyntax.Node) hcl.Diagnostics { w.visit(n, nil); return nil })
+	_ = hclsyntax.VisitAll(e, func(n hclsyntax.Node) hcl.Diagnostics { w.visit(n, nil); return nil })
 	if len(w.refused) > 0 || w.loops > 0 {
 		return cty.NilVal, errors.New("the value is no constant")
 	}

@@ -13,9 +13,10 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/hashicorp/hcl/v2/hclparse"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
+
+	"github.com/plumb-dev/plumb/internal/hclfile"
 )
 
 const (
@@ -231,16 +232,10 @@ func (m *Module) parse(name string) (hcl.Body, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the module: %w", err)
 	}
-	parser := hclparse.NewParser()
-	parse, bounded := parser.ParseHCL, shallow
 	if strings.HasSuffix(name, ".json") {
-		parse, bounded = parser.ParseJSON, shallowJSON
 		m.texts[name] = text
 	}
-	if err := bounded(text, name); err != nil {
-		return nil, err
-	}
-	file, diags := parse(text, name)
+	file, diags := hclfile.Parse(text, name) // within bounds: the content is hostile
 	if diags.HasErrors() {
 		return nil, asError(diags)
 	}

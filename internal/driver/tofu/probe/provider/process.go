@@ -18,6 +18,8 @@ import (
 	"github.com/zclconf/go-cty/cty"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/plumb-dev/plumb/internal/driver/tofu/isolate"
 )
 
 // Command says how to run a provider.
@@ -29,6 +31,10 @@ type Command struct {
 	Dir string
 	// TempDir is an existing folder for sockets, whose path is short.
 	TempDir string
+	// Fence keeps the provider apart from all but its own folder for sockets and what
+	// is in Read; nil does not.
+	Fence *isolate.Fence
+	Read  []string
 	// StartTimeout bounds the start; a minute if 0.
 	StartTimeout time.Duration
 }
@@ -69,9 +75,12 @@ func Start(s *Spawner, c Command) (*Process, error) {
 	client := plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig:  handshake,
 		VersionedPlugins: map[int]plugin.PluginSet{5: set, 6: set},
-		RunnerFunc: func(_ hclog.Logger, asked *exec.Cmd, _ string) (runner.Runner, error) {
+		RunnerFunc: func(_ hclog.Logger, asked *exec.Cmd, own string) (runner.Runner, error) {
 			cmd := exec.Command(c.Path) //nolint:noctx // it lives longer than any call; what is asked for names no program
-			cmd.Env, cmd.Dir = slices.Concat(frugal(c.Path), c.Env, quiet(c.Path), asked.Env), c.Dir
+			cmd.Env, cmd.Dir = slices.Concat(frugal(c.Path), []string{"HOME=" + own, "TMPDIR=" + own}, c.Env, quiet(c.Path), asked.Env), c.Dir
+			if err := c.Fence.Confine(cmd, isolate.Reach{Read: append([]string{filepath.Dir(c.Path)}, c.Read...), Write: []string{own}}); err != nil {
+				return nil, err
+			}
 			return newGroupRunner(s, cmd)
 		},
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},

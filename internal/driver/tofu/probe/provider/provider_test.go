@@ -12,6 +12,7 @@ import (
 
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/plumb-dev/plumb/internal/driver/tofu/isolate"
 	"github.com/plumb-dev/plumb/internal/driver/tofu/probe/provider"
 	"github.com/plumb-dev/plumb/test/fakecloud"
 	"github.com/plumb-dev/plumb/test/tofutest"
@@ -32,7 +33,11 @@ func start(t *testing.T, source, version string) *running {
 	path := filepath.Join(tools.Mirror, "registry.opentofu.org", source, version, runtime.GOOS+"_"+runtime.GOARCH, "terraform-provider-"+name+"_v"+version)
 	spawner := provider.NewSpawner()
 	t.Cleanup(spawner.Close)
-	command := provider.Command{Path: path, Env: append(tools.Env(t), cloud.Env()...), Dir: t.TempDir(), TempDir: t.TempDir()}
+	fence, err := isolate.New(isolate.Options{Mode: isolate.Required})
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := provider.Command{Fence: fence, Path: path, Env: append(tools.Env(t), cloud.Env()...), Dir: t.TempDir(), TempDir: t.TempDir()}
 	ctx := context.Background()
 	schema, err := provider.NewSchemas().Get(ctx, spawner, "hash", command)
 	if err != nil {
@@ -47,6 +52,15 @@ func start(t *testing.T, source, version string) *running {
 		t.Fatal(err)
 	}
 	return &running{Process: p, schema: schema, cloud: cloud}
+}
+
+// TestConfined has a provider that can reach nothing of Plumb's.
+func TestConfined(t *testing.T) {
+	r := start(t, "plumb-dev/cloud", "2.0.0")
+	status, err := os.ReadFile("/proc/" + r.Pid() + "/status")
+	if err != nil || !strings.Contains(string(status), "NoNewPrivs:\t1") {
+		t.Errorf("the provider is not confined: %v: %s", err, status)
+	}
 }
 
 func (r *running) create(t *testing.T, kind string, body map[string]any) fakecloud.Object {
