@@ -234,6 +234,9 @@ func (c commandline) describePlan(out io.Writer, p proposed) {
 		if r.Author != "" {
 			line += printable(fmt.Sprintf(" by %s <%s>: %s", r.Author, r.AuthorEmail, r.Subject))
 		}
+		if r.Signature != "" {
+			line += printable(" (signature: " + r.Signature + ")")
+		}
 		d.field("Revision", line)
 	}
 	d.field("Changes", planCounts(p.Spec.Counts))

@@ -265,6 +265,45 @@ func TestApprovalsExpireWhileItFails(t *testing.T) {
 	s.check()
 }
 
+func TestARollbackWaitsToo(t *testing.T) {
+	s, f := newApprovalStory(t, memory.Born(func(_ plan.Ref, live map[string]any) health.Health {
+		if data, _ := live["data"].(map[string]any); data["value"] == "2" {
+			return health.Health{Status: health.Degraded, Message: "crashes"}
+		}
+		return health.Health{Status: health.Healthy}
+	}))
+	s.git.commit(files("web", "1"))
+	s.app("web", func(a *v1alpha1.Application) {
+		rollsBack("1m")(a)
+		approval(nil)(a)
+	})
+	s.tell("an Application appears that rolls back by itself, and needs approval")
+	f.said("ann", v1alpha1.DecisionApprove)
+	s.tell("Ann approves")
+	s.git.commit(files("web", "2"))
+	s.tell("a commit that crashes")
+	s.later(10 * time.Minute)
+	f.said("ann", v1alpha1.DecisionApprove)
+	s.tell("Ann approves it")
+	s.later(time.Minute)
+	f.said("ann", v1alpha1.DecisionApprove)
+	s.tell("Ann approves the way back")
+	s.check()
+}
+
+func TestApprovedWhileFrozen(t *testing.T) {
+	s, f := newApprovalStory(t)
+	s.git.commit(files("web", "1"))
+	s.app("web", approval(nil))
+	s.gates.frozen = []Frozen{{Where: "project shop is", Freeze: v1alpha1.Freeze{Reason: "the launch", By: "ada"}}}
+	s.tell("an Application that needs approval appears in a frozen project")
+	f.said("ann", v1alpha1.DecisionApprove)
+	s.tell("Ann approves")
+	s.gates.frozen = nil
+	s.tell("it is thawed")
+	s.check()
+}
+
 func TestReportedDriftMayBeApproved(t *testing.T) {
 	s, f := newApprovalStory(t)
 	s.git.commit(files("web", "1", "1"))

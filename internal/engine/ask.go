@@ -111,7 +111,7 @@ func (p *pass) planSpec(ctx context.Context, pr *proposal) (v1alpha1.PlanSpec, e
 	case decide.Remove:
 		spec.Reason = v1alpha1.PlanReasonDelete
 	default:
-		if len(pr.op.revisions) > 0 {
+		if len(pr.op.revisions) > 0 || p.pin != nil {
 			spec.Reason = v1alpha1.PlanReasonRollback
 		}
 	}
@@ -175,9 +175,11 @@ func (p *pass) planRevisions(ctx context.Context) ([]v1alpha1.PlanRevision, erro
 		case err != nil:
 			return nil, fmt.Errorf("find out who has made %s: %w", r.Revision, err)
 		default:
-			r.Author, r.AuthorEmail = splitAuthor(c.Author)
-			r.Subject, _, _ = strings.Cut(c.Message, "\n")
-			r.Author, r.AuthorEmail, r.Subject, r.Date = clip(r.Author, 512), clip(r.AuthorEmail, 512), clip(r.Subject, 1024), clip(c.Date, 64)
+			r.Author, r.AuthorEmail = clip(c.AuthorName(), 512), clip(c.AuthorEmail(), 512)
+			r.Subject, r.Date = clip(c.Subject(), 1024), clip(c.Date, 64)
+		}
+		if i < len(p.st.desired.signatures) {
+			r.Signature = clip(signatureText(p.st.desired.signatures[i]), 1024)
 		}
 		out = append(out, r)
 	}
@@ -199,13 +201,20 @@ func (p *pass) describe(ctx context.Context, s v1alpha1.ApplicationSource, revis
 	return from.Describe(ctx, spec, source.Resolved{Revision: revision}, cred)
 }
 
-// splitAuthor reads "Name <mail>".
-func splitAuthor(s string) (name, mail string) {
-	open := strings.LastIndexByte(s, '<')
-	if open < 0 || !strings.HasSuffix(s, ">") {
-		return strings.TrimSpace(s), ""
+// signatureText says what is known of a signature, or nothing where nobody has
+// looked.
+func signatureText(s source.Signature) string {
+	if s.Status == source.NotVerified {
+		return ""
 	}
-	return strings.TrimSpace(s[:open]), strings.TrimSpace(s[open+1 : len(s)-1])
+	text := string(s.Status)
+	if s.Key != "" {
+		text += ", " + strings.TrimSpace(s.Kind+" key "+s.Key)
+	}
+	if s.Signer != "" {
+		text += " of " + s.Signer
+	}
+	return text
 }
 
 // authors are the names under which those may be known to the API server who have

@@ -3,9 +3,11 @@ package server
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,6 +23,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/artifact"
 	"github.com/plumb-dev/plumb/internal/localkube/kubetest"
 )
 
@@ -201,6 +204,7 @@ func TestApprovals(t *testing.T) {
 		t.Errorf("the password is %q", got)
 	}
 	w.deletion()
+	artifacts(t, r, dir)
 	w.saysNothing(dir, said)
 }
 
@@ -208,7 +212,7 @@ func TestApprovals(t *testing.T) {
 func (w *approvalWorld) deletion() {
 	w.t.Helper()
 	apps := w.api.Resource(applications).Namespace(w.ns)
-	if _, err := apps.Patch(w.t.Context(), "app", "application/merge-patch+json", []byte(`{"metadata":{"finalizers":["plumb.dev/resources-finalizer"]}}`), metav1.PatchOptions{}); err != nil {
+	if _, err := apps.Patch(w.t.Context(), "app", "application/merge-patch+json", []byte(`{"metadata":{"finalizers":["plumb.dev/resources-finalizer-background"]}}`), metav1.PatchOptions{}); err != nil {
 		w.t.Fatal(err)
 	}
 	if err := apps.Delete(w.t.Context(), "app", metav1.DeleteOptions{}); err != nil {
@@ -221,12 +225,27 @@ func (w *approvalWorld) deletion() {
 	w.approve(p)
 	eventually(w.t, "the Application is gone", func() error {
 		if _, err := apps.Get(w.t.Context(), "app", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("it is there: %w", err)
+			return errors.New("it is there")
 		}
 		return nil
 	})
 	if w.password() != "" {
 		w.t.Error("the Secret is still there")
+	}
+}
+
+// artifacts are given to whoever knows their digest.
+func artifacts(t *testing.T, r *running, dir string) {
+	t.Helper()
+	digest, err := artifact.Open(filepath.Join(dir, ArtifactsDir)).Put("a large diff")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]int{digest: http.StatusOK, artifact.Digest("another"): http.StatusNotFound, "..%2f..%2fserver.address": http.StatusNotFound} {
+		code, text, err := r.get("/api/artifacts/" + path)
+		if err != nil || code != want || want == http.StatusOK && text != "a large diff" {
+			t.Errorf("%s: %d %q %v", path, code, text, err)
+		}
 	}
 }
 
@@ -248,7 +267,7 @@ func (w *approvalWorld) refresh() {
 	eventually(w.t, "the Application is looked at", func() error {
 		app, err := apps.Get(w.t.Context(), "app", metav1.GetOptions{})
 		if err == nil && app.GetAnnotations()["plumb.dev/refresh"] != "" {
-			err = fmt.Errorf("not yet")
+			err = errors.New("not yet")
 		}
 		return err
 	})
