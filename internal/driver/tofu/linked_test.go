@@ -1,9 +1,13 @@
 package tofu_test
 
 import (
+	"context"
 	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/driver"
@@ -34,5 +38,35 @@ func TestLinkedMeanwhile(t *testing.T) {
 		if id != tofu.StateOf(neighbourOwner, "") && len(leaks(string(text))) > 0 {
 			t.Errorf("the neighbour's state was saved as that of %s", id.Name)
 		}
+	}
+}
+
+// TestPipeAmongFiles has a program leave something among the module's files that
+// would keep whoever reads it for ever.
+func TestPipeAmongFiles(t *testing.T) {
+	s := calm(t)
+	d := want("resource \"terraform_data\" \"it\" {\n  provisioner \"local-exec\" {\n    command = \"mkfifo more.tf\"\n  }\n}\n")
+	d.Modules = &v1alpha1.ModulePolicy{AllowLocalPrograms: true}
+	s.good(s.apply(d, s.compare(d), true))
+	d.Fresh = true
+	said := make(chan error, 1)
+	go func() {
+		_, err := s.driver.Compare(context.Background(), d)
+		said <- err
+	}()
+	select {
+	case err := <-said:
+		if err == nil || !strings.Contains(err.Error(), "more.tf") {
+			t.Errorf("a pipe among the files: %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		pipes, _ := filepath.Glob(filepath.Join(s.dir, "apps", "*", "module", "more.tf"))
+		for _, pipe := range pipes { // so that the test comes to an end
+			if f, err := os.OpenFile(pipe, os.O_RDWR, 0); err == nil {
+				_ = f.Close()
+			}
+		}
+		t.Error("a pipe among the module's files is waited for")
+		<-said
 	}
 }

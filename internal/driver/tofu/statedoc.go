@@ -8,12 +8,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/plumb-dev/plumb/internal/driver/tofu/planjson"
@@ -121,9 +119,6 @@ func (m *module) loadState(ctx context.Context, s *spec) error {
 	return err
 }
 
-// maxLocalState bounds the state in a working folder.
-const maxLocalState = 256 << 20
-
 // localState reads the state in the working folder. Programs that the module runs
 // may write there, also just now: a link to the state of another Application is
 // none, whenever it was put there, nor is what never comes to an end.
@@ -140,15 +135,7 @@ func (m *module) localState(file string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() > maxLocalState {
-		return nil, fmt.Errorf("%s is not a regular file of at most %d bytes", filepath.Base(file), maxLocalState)
-	}
-	return io.ReadAll(io.LimitReader(f, maxLocalState))
+	return readRegular(root, name)
 }
 
 // inside makes sure that a file of the working folder is not reached by a link out
