@@ -126,7 +126,8 @@ func (p *pass) permitted(s decide.Start, op *operation) decide.Decision {
 func (p *pass) standing(pr *proposal) decide.Approval {
 	a := decide.Approval{When: p.when(), Steps: len(pr.marks), Need: int(pr.policy.Min)}
 	for _, s := range pr.steps {
-		if !s.Hook && s.Change.Risk().Destroys {
+		// By force, what can't be changed in place is deleted and made anew.
+		if !s.Hook && (s.Change.Risk().Destroys || pr.op.force && s.Change.Action() == plan.ActionUpdate) {
 			a.Destroys++
 		}
 	}
@@ -343,7 +344,7 @@ func (p *pass) bind(op *operation) {
 	if pr == nil || pr.plan == nil || pr.verdict.standing != decide.Approved {
 		return
 	}
-	op.plan, op.allowed = pr.plan.Name, setOf(pr.plan.Spec.Steps)
+	op.plan, op.allowed, op.valid = pr.plan.Name, setOf(pr.plan.Spec.Steps), pr.plan.Spec.Approval.Validity()
 	op.request.Info = append(slices.DeleteFunc(op.request.Info, func(i v1alpha1.Info) bool {
 		return i.Name == infoPlan || i.Name == infoAwaits
 	}), v1alpha1.Info{Name: infoPlan, Value: op.plan})
@@ -366,7 +367,8 @@ func (p *pass) permit(ctx context.Context) bool {
 	return true
 }
 
-// rebind finds the plan of an operation that another process had begun.
+// rebind finds the plan of an operation that another process had begun. One that
+// nobody has approved lets nothing be done, whatever the operation says.
 func (p *pass) rebind() {
 	op := p.st.running
 	if op == nil || op.plan == "" || op.allowed != nil || p.e.Plans == nil {
@@ -374,16 +376,27 @@ func (p *pass) rebind() {
 	}
 	op.allowed = map[string]bool{}
 	for _, c := range p.e.Plans.Of(p.key) {
-		if c.Name == op.plan && c.Spec.Application.UID == p.app.UID {
-			op.allowed = setOf(c.Spec.Steps)
+		if c.Name == op.plan && c.Spec.Application.UID == p.app.UID && wasApproved(c.Status.Phase) {
+			op.allowed, op.valid = setOf(c.Spec.Steps), c.Spec.Approval.Validity()
 		}
 	}
 }
 
+// wasApproved tells whether a plan in this phase was approved, and is not done with.
+func wasApproved(phase v1alpha1.PlanPhase) bool {
+	return phase == v1alpha1.PlanApproved || phase == v1alpha1.PlanApplying || phase == v1alpha1.PlanFailed
+}
+
 // unapproved says what of the steps nobody has approved, or nothing.
 func (p *pass) unapproved(op *operation, steps []plan.Step) string {
-	if op.dryRun || p.overrides(op.request.Info) {
+	switch {
+	case op.dryRun:
 		return ""
+	case !p.overrides(op.request.Info):
+	case op.desired == p.desiredHash():
+		return ""
+	default: // who let it through has not seen what has come since
+		return fmt.Sprintf("stopped before %s of %s: what is declared has changed since somebody asked to override; ask again", steps[0].Change.Action(), steps[0].Address())
 	}
 	if op.allowed != nil {
 		for _, s := range steps {
