@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
@@ -268,13 +267,6 @@ func rejectedBy(c *v1alpha1.Plan) string {
 		}
 	}
 	return "somebody"
-}
-
-// isAuthor tells whether a user may be one of the authors, whatever prefix the API
-// server gives to names.
-func isAuthor(user string, authors []string) bool {
-	user = strings.ToLower(user)
-	return slices.ContainsFunc(authors, func(a string) bool { return user == a || strings.HasSuffix(user, ":"+a) })
 }
 
 // markOf identifies a step by its place and its content. What an API server makes

@@ -106,6 +106,7 @@ func (e *Engine) pass(ctx context.Context, key Key) string {
 			return "rerouted"
 		}
 		p.noteDrift()
+		p.arrived()
 		f := p.facts()
 		p.decision = decide.Gated(f, p.withApproval(decide.Next(f)))
 		more = p.act(ctx) && ctx.Err() == nil
