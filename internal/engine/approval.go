@@ -436,6 +436,11 @@ func (p *pass) await(ctx context.Context, d decide.Await) bool {
 		return true
 	}
 	if !d.Rejected && pr.plan == nil {
+		if at := p.askAgain(); p.e.Clock.Now().Before(at) && !p.requested() && op == nil {
+			p.unproposed = "what there is to do keeps changing: people are asked again once it has not for a while"
+			p.e.queue.addAfter(p.key, at.Sub(p.e.Clock.Now()))
+			return false
+		}
 		if err := p.ask(ctx, pr); err != nil {
 			p.unproposed = "the plan that needs approval can't be made: " + err.Error()
 			p.e.Log.Warn("plan not made", "application", p.key.String(), "error", err)
@@ -462,6 +467,33 @@ func (p *pass) await(ctx context.Context, d decide.Await) bool {
 	}
 	return false
 }
+
+// askAgain is when people may be asked the next time: where something keeps changing
+// what there is to do, they would be asked over and over of what is stale a moment
+// later.
+func (p *pass) askAgain() time.Time {
+	var newest time.Time
+	n := 0
+	for _, c := range p.e.Plans.Of(p.key) {
+		if at := c.CreationTimestamp.Time; c.Status.Phase == v1alpha1.PlanStale && p.e.Clock.Now().Sub(at) < quietTime {
+			n++
+			if at.After(newest) {
+				newest = at
+			}
+		}
+	}
+	if n <= quickPlans {
+		return time.Time{}
+	}
+	return newest.Add(min(decide.DefaultRetry.Delay(n-quickPlans), quietTime/2))
+}
+
+const (
+	// quickPlans is how many plans may become stale within quietTime before the next
+	// one has to wait.
+	quickPlans = 4
+	quietTime  = 10 * time.Minute
+)
 
 // proposePause is how long until it is tried again to make a plan.
 const proposePause = 5 * time.Second

@@ -462,3 +462,28 @@ func TestPlansAreAsOldAsTheirApprovals(t *testing.T) {
 		t.Errorf("the driver was told %v", o.all)
 	}
 }
+
+func TestPlansAreNoStorm(t *testing.T) {
+	s, f := newApprovalStory(t)
+	s.git.commit(files("web", "1"))
+	s.app("web", nil)
+	s.tell("an Application appears")
+	s.app("web", approval(nil))
+	for i := range 60 {
+		s.world.Edit("ConfigMap/shop/a", func(live map[string]any) { live["data"] = map[string]any{"value": fmt.Sprint(i)} })
+		s.later(time.Second)
+	}
+	if n := len(f.plans); n < quickPlans || n > 3*quickPlans {
+		t.Errorf("people are asked %d times in a minute", n)
+	}
+	s.later(quietTime)
+	last := f.plans[len(f.plans)-1]
+	if last.Status.Phase != v1alpha1.PlanPending {
+		t.Errorf("once it is quiet, people are asked: %s", last.Status.Phase)
+	}
+	f.said("ann", v1alpha1.DecisionApprove)
+	s.tell("Ann approves")
+	if live, _ := s.world.Get("ConfigMap/shop/a"); fmt.Sprint(live["data"]) != "map[value:1]" {
+		t.Errorf("it is not put right: %v", live)
+	}
+}
