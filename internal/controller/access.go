@@ -5,10 +5,13 @@ import (
 	"context"
 	"embed"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -26,11 +29,13 @@ import (
 var access embed.FS
 
 // The files of access, by when they are installed: policies that are there before
-// what they guard leave no gap.
+// what they guard leave no gap. gatesFile has who may override, freeze, pin and do
+// without approvals.
 const (
 	policiesFile        = "access/1-policies.yaml"
 	policiesOfPlansFile = "access/2-policies-of-plans.yaml"
 	rolesFile           = "access/3-roles.yaml"
+	gatesFile           = "access/4-gates.yaml"
 )
 
 var accessResources = map[string]schema.GroupVersionResource{
@@ -67,35 +72,53 @@ func installRoles(ctx context.Context, client dynamic.Interface, log *slog.Logge
 	return err
 }
 
+// guard has the API server check who may override, freeze, pin and do without
+// approvals, and tells whether it does.
+func guard(ctx context.Context, client dynamic.Interface, log *slog.Logger) (bool, error) {
+	err := installAccess(ctx, client, gatesFile)
+	switch {
+	case err == nil:
+		return true, nil
+	case apierrors.IsNotFound(err) || meta.IsNoMatchError(err) || apierrors.IsForbidden(err):
+		log.Warn("the API server does not check who may override, freeze, pin and do without approvals: overrides are not honoured, "+
+			"who may update projects may freeze and thaw them, and who may update Applications may take their approval policies away", "error", err)
+		return false, nil
+	}
+	return false, err
+}
+
 func accessObjects(file string) ([]*unstructured.Unstructured, error) {
 	text, err := access.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
 	var objects []*unstructured.Unstructured
-	for _, part := range bytes.Split(text, []byte("\n---\n")) {
+	for d := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096); ; {
 		object := &unstructured.Unstructured{}
-		if err := yaml.Unmarshal(part, &object.Object); err != nil {
+		err := d.Decode(&object.Object)
+		switch {
+		case errors.Is(err, io.EOF):
+			return objects, nil
+		case err != nil:
 			return nil, fmt.Errorf("read the embedded %s: %w", file, err)
+		case len(object.Object) > 0:
+			objects = append(objects, object)
 		}
-		objects = append(objects, object)
+		if _, known := accessResources[object.GetKind()]; len(object.Object) > 0 && !known {
+			return nil, fmt.Errorf("read the embedded %s: the kind %q is none of those that guard", file, object.GetKind())
+		}
 	}
-	return objects, nil
 }
 
+// applyAccess applies an object at every start, also where it was applied before:
+// somebody may have weakened it since. Where Plumb may not, and somebody else has
+// installed the very same, that is enough.
 func applyAccess(ctx context.Context, client dynamic.ResourceInterface, object *unstructured.Unstructured) error {
 	text, err := json.Marshal(object)
 	if err != nil {
 		return err
 	}
 	hash := digest(text)
-	live, err := client.Get(ctx, object.GetName(), metav1.GetOptions{})
-	if err == nil && live.GetAnnotations()[hashAnnotation] == hash {
-		return nil
-	}
-	if err != nil && !apierrors.IsNotFound(err) {
-		return err
-	}
 	labels := object.GetLabels()
 	if labels == nil {
 		labels = map[string]string{}
@@ -108,5 +131,11 @@ func applyAccess(ctx context.Context, client dynamic.ResourceInterface, object *
 	}
 	force := true
 	_, err = client.Patch(ctx, object.GetName(), types.ApplyPatchType, text, metav1.PatchOptions{FieldManager: fieldManager, Force: &force})
+	if !apierrors.IsForbidden(err) {
+		return err
+	}
+	if live, lookErr := client.Get(ctx, object.GetName(), metav1.GetOptions{}); lookErr == nil && live.GetAnnotations()[hashAnnotation] == hash {
+		return nil
+	}
 	return err
 }

@@ -66,6 +66,9 @@ func Install(ctx context.Context, config *rest.Config, argoObjects bool, log *sl
 	if err := installAccess(ctx, client, policiesFile); err != nil {
 		return Installed{}, err
 	}
+	if installed.Guarded, err = guard(ctx, client, log); err != nil {
+		return Installed{}, err
+	}
 	for _, group := range groups {
 		for _, definition := range v1alpha1.CRDs(group) {
 			name, err := applyDefinition(ctx, client, definition)
@@ -76,9 +79,6 @@ func Install(ctx context.Context, config *rest.Config, argoObjects bool, log *sl
 		}
 	}
 	if err := EnsureNamespaces(ctx, config, namespaces...); err != nil {
-		return Installed{}, err
-	}
-	if installed.Guarded, err = guard(ctx, client, log); err != nil {
 		return Installed{}, err
 	}
 	if err := awaitEstablished(ctx, client, names); err != nil {

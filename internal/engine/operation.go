@@ -59,6 +59,8 @@ type operation struct {
 	// that plan's steps: nothing else is done. Without a plan they are empty.
 	plan    string
 	allowed map[string]bool
+	// valid is how long the approvals of that plan hold.
+	valid time.Duration
 	// awaits is true while it waits for approval, asked is the plan that it waits
 	// for, and wait says so.
 	awaits      bool
@@ -89,9 +91,24 @@ func requestedRevisions(s *v1alpha1.SyncOperation) []string {
 func (p *pass) draft(d decide.Start) *operation {
 	op := p.automatedDraft(d)
 	if req := p.app.Operation; req != nil && req.Sync != nil && d.Scope == decide.Full {
-		op.take(req)
+		op.take(plainRequest(req))
 	}
 	return op
+}
+
+// plainRequest is a request without what only Plumb itself says of an operation: whoever
+// could say that for it would have a process that starts anew believe that people
+// have approved.
+func plainRequest(req *v1alpha1.Operation) *v1alpha1.Operation {
+	out := req.DeepCopy()
+	out.Info = slices.DeleteFunc(out.Info, func(i v1alpha1.Info) bool {
+		switch i.Name {
+		case infoID, infoScope, infoDesired, infoHeard, infoPlan, infoAwaits:
+			return true
+		}
+		return false
+	})
+	return out
 }
 
 func (p *pass) automatedDraft(d decide.Start) *operation {
@@ -325,6 +342,7 @@ func (p *pass) apply(ctx context.Context, op *operation, steps []plan.Step) {
 	order := driver.Apply{
 		Desired: p.want, Operation: op.id, Steps: steps, Force: op.force, Replace: op.replace, DryRun: op.dryRun,
 		Prune: op.prune || op.scope == decide.Heal && policyOf(p.app.Spec.SyncPolicy).Prune, Partial: len(op.request.Sync.Resources) > 0,
+		MaxAge: op.valid,
 	}
 	op.applying = map[plan.Address]bool{}
 	for _, s := range steps {

@@ -106,6 +106,7 @@ func (e *Engine) pass(ctx context.Context, key Key) string {
 			return "rerouted"
 		}
 		p.noteDrift()
+		p.arrived()
 		f := p.facts()
 		p.decision = decide.Gated(f, p.withApproval(decide.Next(f)))
 		more = p.act(ctx) && ctx.Err() == nil
@@ -423,7 +424,7 @@ func unheardOf(app *v1alpha1.Application) string {
 func (p *pass) refuseRequest(why string) {
 	p.st.heard, p.st.heardRequest = p.app.Generation, p.app.Operation
 	op := &operation{scope: decide.Full, started: p.e.Clock.Now()}
-	op.take(p.app.Operation)
+	op.take(plainRequest(p.app.Operation))
 	p.st.ended = &endedOperation{op: op, errored: true, message: why, at: op.started}
 	p.event(true, "OperationCompleted", "sync refused: "+why)
 }

@@ -36,6 +36,8 @@ type state struct {
 	healedAt     time.Time
 	// healProblem is why the last heal failed, or empty.
 	healProblem string
+	// arrivals are the revisions at which there was nothing to do last.
+	arrivals []arrival
 	// trial is the revision that has yet to become healthy, or nil.
 	trial *trial
 
@@ -108,7 +110,7 @@ func (st *state) forget() {
 	st.desired, st.comparison, st.held, st.driver = nil, driver.Comparison{}, nil, nil
 	st.running, st.ended, st.last, st.trial = nil, nil, nil, nil
 	st.heals, st.heard, st.healedAt, st.healProblem = 0, 0, time.Time{}, ""
-	st.unrecorded, st.drifted = "", nil
+	st.unrecorded, st.drifted, st.arrivals = "", nil, nil
 	st.unpublished, st.unwritten, st.intended, st.written = "", nil, false, time.Time{}
 }
 
