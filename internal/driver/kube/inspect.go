@@ -35,6 +35,10 @@ func (c *comparison) look(ctx context.Context, v *verdict) error {
 	if v.record != nil {
 		key += "|" + v.record.uid + "|" + v.record.projection + "|" + v.record.ruling + "|" + string(v.record.owner)
 	}
+	n := name{it.ref.Namespace, it.ref.Name}
+	if v.record != nil && v.cache != nil && v.resource.Cause == driver.CauseDrift {
+		key += "|" + v.cache.closely(n, v.record)
+	}
 	i := c.holder.item(it.address())
 	seen := i.seen
 	if seen == nil || seen.key != key {
@@ -52,6 +56,9 @@ func (c *comparison) look(ctx context.Context, v *verdict) error {
 		}
 	}
 	c.settle(v, seen)
+	if v.resource.Cause == driver.CauseDrift && v.resource.Answer == v1alpha1.DriftAdopt && v.record != nil && v.cache != nil {
+		v.cache.watchClosely(n, v.record) // what is written to Git is what runs now
+	}
 	return nil
 }
 
