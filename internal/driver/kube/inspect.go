@@ -172,11 +172,17 @@ func (c *comparison) difference(v *verdict, live, after map[string]any) *inspect
 	before, then := deepCopy(live), after
 	skip.remove(before)
 	skipAfter.remove(then)
+	present(before)
+	present(then)
+	drift := v.resource.Cause == driver.CauseDrift
+	alike := drift && len(differing(before, then, "", nil)) == 0
 	c.present(it, before, then)
 	out := &inspection{applied: applied}
-	drift := v.resource.Cause == driver.CauseDrift
 	if drift {
 		out.answer = c.bundle.rules.answerTo(it.ref, differing(before, then, "", nil))
+	}
+	if alike && out.answer == v1alpha1.DriftAdopt {
+		out.answer = v1alpha1.DriftRevert // there is nothing to adopt: only who owns a field has changed
 	}
 	if v.record == nil {
 		out.cause = driver.CauseDeclared // it was there, but nobody held it

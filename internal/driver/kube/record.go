@@ -24,8 +24,8 @@ type record struct {
 	// content changes whenever what is declared in the object changes, by whomever:
 	// its generation, or its version where the kind has none.
 	content string
-	owner        driver.Owner
-	host         string
+	owner   driver.Owner
+	host    string
 	// projection is the mark of what Plumb owns of it, made under the ruling
 	// with that key.
 	projection, ruling string
