@@ -25,6 +25,8 @@ type environment struct {
 	Sops localKeys
 	// Tools are how OpenTofu and Terraform are run.
 	Tools server.Tools
+	// Hosts are the tokens for hosts of repositories.
+	Hosts hostTokens
 }
 
 func readEnvironment() environment {
@@ -47,6 +49,7 @@ func readEnvironment() environment {
 		env.Sops.usual = filepath.Join(dir, "sops", "age", "keys.txt")
 	}
 	env.Tools = toolsOf(os.Environ())
+	env.Hosts = hostTokensOf(os.Getenv)
 	return env
 }
 

@@ -99,7 +99,7 @@ func newRootCommand(streams Streams, env environment) *cobra.Command {
 		c.newAuditCommand(), c.newReportCommand())
 	addGroup(root, groupChange,
 		c.newSyncCommand(), c.newApproveCommand(), c.newRejectCommand(), c.newRefreshCommand(), c.newStateCommand(), c.newWaitCommand(), c.newRollbackCommand(), c.newAdoptCommand(),
-		c.newPinCommand(), c.newUnpinCommand(), c.newFreezeCommand(), c.newThawCommand(), c.newDeleteCommand())
+		c.newPinCommand(), c.newUnpinCommand(), c.newFreezeCommand(), c.newThawCommand(), c.newDeleteCommand(), c.newDestroyCommand())
 	addGroup(root, groupCheck,
 		c.newRenderCommand(), newHealthCommand(streams), newValidateCommand(streams), c.newNotifyCommand(), c.newVersionCommand())
 	addGroup(root, "", c.newDemoCommand())

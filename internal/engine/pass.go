@@ -117,6 +117,7 @@ func (e *Engine) pass(ctx context.Context, key Key) string {
 	if ctx.Err() != nil {
 		return "stopped"
 	}
+	p.adopt()
 	p.finish(ctx)
 	return strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", p.decision), "decide."))
 }
@@ -266,7 +267,9 @@ func (p *pass) pending() decide.Pending {
 			case v1alpha1.DriftIgnore:
 			case "":
 				n.DriftDefault++
-			default: // report, and adopt, which is not built yet
+			case v1alpha1.DriftAdopt:
+				n.DriftAdopt++
+			default:
 				n.DriftReport++
 			}
 		}

@@ -43,6 +43,8 @@ const (
 	RecordRolledBack RecordKind = "RolledBack"
 	// RecordDriftHealed: Plumb has put it right.
 	RecordDriftHealed RecordKind = "DriftHealed"
+	// RecordAdopted: drift was proposed to Git.
+	RecordAdopted RecordKind = "Adopted"
 )
 
 // Record is one entry of the ledger. It holds no secrets.

@@ -147,6 +147,9 @@ func (p *pass) transitions(before, after v1alpha1.ApplicationStatus) {
 	}
 	for _, c := range after.Conditions {
 		known := slices.ContainsFunc(before.Conditions, func(b v1alpha1.ApplicationCondition) bool { return b.Type == c.Type && b.Message == c.Message })
+		if !known && c.Type == v1alpha1.ConditionDriftProposed {
+			p.event(false, c.Type, c.Message)
+		}
 		if !known && v1alpha1.IsError(c.Type) {
 			p.event(true, c.Type, c.Message)
 		}
@@ -313,6 +316,7 @@ func (p *pass) conditions(before []v1alpha1.ApplicationCondition, now metav1.Tim
 	p.pinConditions(add)
 	p.decisionConditions(add)
 	p.approvalConditions(add)
+	p.adoptConditions(before, add)
 	if _, told := p.decision.(decide.Wait); p.pendingInput != "" && !told {
 		add(v1alpha1.ConditionWaitingForDependency, "waiting for "+p.pendingInput)
 	}

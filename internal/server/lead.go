@@ -36,6 +36,7 @@ type parts struct {
 	sources    engine.Sources
 	hosts      *hosts
 	statuses   *statuses
+	adopter    *adopter
 	reviewer   *preview.Reviewer
 }
 
@@ -67,6 +68,8 @@ func (s *Server) lead(ctx context.Context) error {
 	}
 	p.engine.Intents = journal
 	p.engine.Plans = p.controller.Plans()
+	p.adopter = newAdopter(s, p)
+	p.engine.Adoptions = p.adopter
 	if err := p.fleet.Start(ctx); err != nil {
 		return err
 	}
@@ -76,6 +79,8 @@ func (s *Server) lead(ctx context.Context) error {
 	p.retainIntents(journal)
 	end := s.startReviews(ctx, p, mark)
 	defer end()
+	endAdopting := s.startAdopting(ctx, p)
+	defer endAdopting()
 	defer cancel()
 	s.leading.Store(p)
 	defer s.leading.Store(nil)

@@ -48,6 +48,9 @@ type Options struct {
 	// PullRequestInterval is how often open pull requests are listed
 	// (DefaultPullRequestInterval); negative is never.
 	PullRequestInterval time.Duration
+	// adoptPause is the shortest time between two pushes of drift for one
+	// Application (adoptPause), for tests.
+	adoptPause time.Duration
 	// AllowExec lets cluster Secrets name programs that give credentials.
 	AllowExec bool
 	// Tools are the programs that modules are run with.
