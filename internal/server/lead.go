@@ -49,7 +49,8 @@ func (s *Server) lead(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.connect(installed, mark)
+	record := s.newRecorder()
+	p, err := s.connect(installed, mark, record.observer())
 	if err != nil {
 		return err
 	}
@@ -67,6 +68,9 @@ func (s *Server) lead(ctx context.Context) error {
 	}
 	p.engine.Intents = journal
 	p.engine.Plans = p.controller.Plans()
+	if record != nil {
+		p.engine.Ledger = record
+	}
 	if err := p.fleet.Start(ctx); err != nil {
 		return err
 	}
@@ -74,6 +78,7 @@ func (s *Server) lead(ctx context.Context) error {
 		return err
 	}
 	p.retainIntents(journal)
+	defer record.start(ctx, p)()
 	end := s.startReviews(ctx, p, mark)
 	defer end()
 	defer cancel()
@@ -114,7 +119,7 @@ func (s *Server) counted() *rest.Config {
 }
 
 // connect makes the parts and joins them.
-func (s *Server) connect(installed controller.Installed, mark mark) (*parts, error) {
+func (s *Server) connect(installed controller.Installed, mark mark, declared controller.Declared) (*parts, error) {
 	p := &parts{sources: s.sources.engine()}
 	p.assessor.Store(assess.New())
 	namespaces := []string{controller.SystemNamespace}
@@ -131,6 +136,7 @@ func (s *Server) connect(installed controller.Installed, mark mark) (*parts, err
 	}
 	p.controller, err = controller.New(controller.Options{
 		Config: s.counted(), Installed: installed, Clusters: p.fleet, Lenient: s.lenient, Artifacts: s.artifacts(), Log: s.Log,
+		Declared:           declared,
 		CredentialsChanged: p.refresh,
 		SettingsChanged: func(data map[string]string) {
 			p.assessor.Store(assess.New(assess.WithOverrides(data)))

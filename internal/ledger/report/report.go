@@ -189,7 +189,10 @@ func (b *Builder) history(e *entry.Entry, p *gathered) *history {
 
 // finished is the end of a sync.
 func (b *Builder) finished(e *entry.Entry, h *history, p *gathered, in bool) {
-	if e.Result == entry.Canceled || e.Result == entry.Succeeded && e.Plan.Digest != "" && e.Plan.Counts.Total() == 0 {
+	if e.Result == entry.Canceled || e.Result == entry.Unknown {
+		return // what came after it tells
+	}
+	if e.Result == entry.Succeeded && e.Plan.Digest != "" && e.Plan.Counts.Total() == 0 {
 		return // nothing was changed
 	}
 	h.end(p)
