@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/plumb-dev/plumb/internal/decide"
 	"github.com/plumb-dev/plumb/internal/driver"
 	"github.com/plumb-dev/plumb/internal/health"
 	"github.com/plumb-dev/plumb/internal/plan"
@@ -77,8 +78,10 @@ type Record struct {
 	Resumed bool
 	// Result is how it ended, in the words of an operation's phase, or Canceled.
 	Result, Message string
-	// Health of the Application when a sync had ended.
+	// Health of the Application when a sync had ended, and Scope of the sync: what it
+	// settles.
 	Health string
+	Scope  decide.Scope
 }
 
 // ResultCanceled is the result of a sync that another has taken the place of.
@@ -155,7 +158,7 @@ func (p *pass) begun(ctx context.Context, op *operation, steps []plan.Step) bool
 	op.digest, op.counts = whole.Digest(), whole.Count()
 	op.ledgered = p.append(ctx, Record{
 		Kind: RecordSyncStarted, Actor: op.actor(), Digest: op.digest, Plan: op.plan, Counts: op.counts,
-		Operation: op.id, Resumed: op.resumed, Message: op.kind() + ": " + orDefault(op.why, "continued"),
+		Operation: op.id, Scope: op.scope, Resumed: op.resumed, Message: op.kind() + ": " + orDefault(op.why, "continued"),
 	})
 	return op.ledgered
 }
@@ -177,7 +180,7 @@ func (p *pass) noteEnd(op *operation, ok bool, message string) {
 		result = v1alpha1.OperationFailed
 	}
 	r := Record{
-		Kind: RecordSyncFinished, Actor: op.actor(), Plan: op.plan, Operation: op.id, Resumed: op.resumed,
+		Kind: RecordSyncFinished, Actor: op.actor(), Plan: op.plan, Operation: op.id, Scope: op.scope, Resumed: op.resumed,
 		Digest: op.digest, Counts: op.counts, Health: string(p.appHealth()),
 		Result: string(result), Message: op.kind() + ": " + message,
 	}

@@ -248,8 +248,14 @@ func entryOf(r engine.Record) entry.Entry {
 	if r.Actor == "plumb" {
 		e.Actor.Via = "the loop"
 	}
-	if r.Health != "" {
-		e.Details = map[string]string{"health": r.Health}
+	for name, value := range map[string]string{"health": r.Health, "scope": string(r.Scope)} {
+		if value == "" {
+			continue
+		}
+		if e.Details == nil {
+			e.Details = map[string]string{}
+		}
+		e.Details[name] = value
 	}
 	for i, revision := range r.Revisions {
 		v := entry.Revision{Revision: revision}
