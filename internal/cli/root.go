@@ -92,7 +92,7 @@ func newRootCommand(streams Streams, env environment) *cobra.Command {
 		&cobra.Group{ID: groupCheck, Title: "Check and learn:"},
 	)
 	c := commandline{streams: streams, env: env, connection: &connection{env: env}}
-	addGroup(root, groupRun, c.newUpCommand(), c.newDownCommand(), c.newResetCommand(), newServerCommand(streams, env.Tools))
+	addGroup(root, groupRun, c.newUpCommand(), c.newDownCommand(), c.newResetCommand(), newServerCommand(streams, env))
 	addGroup(root, groupLook,
 		c.newGetCommand(), c.newDescribeCommand(), c.newDiffCommand(), c.newPlanCommand(), c.newPlansCommand(), c.newPreviewCommand(),
 		c.newTreeCommand(), c.newHistoryCommand(), c.newLogsCommand(), c.newWindowsCommand(),

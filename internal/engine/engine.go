@@ -70,6 +70,8 @@ type Engine struct {
 	outputs *outputs
 	// verified are the signatures that were found good.
 	verified *verified
+	// commits that records tell of.
+	commits commitCache
 
 	mu     sync.Mutex
 	states map[Key]*state

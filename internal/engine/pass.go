@@ -59,6 +59,8 @@ type pass struct {
 	// meanwhile.
 	pin    *v1alpha1.Pin
 	gitHas string
+	// unwritable is true where the ledger has refused something in this pass.
+	unwritable bool
 
 	// refresh is the request to refresh that this pass has heard, if any, and
 	// generation that of the spec that it has looked at: both may be newer by the

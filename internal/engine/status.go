@@ -52,6 +52,11 @@ func (p *pass) finish(ctx context.Context) {
 	}
 	p.settlePlans(ctx)
 	p.settle(ctx)
+	p.append(ctx) // what the status has shown
+	if p.st.unrecorded != "" && !p.unwritable {
+		p.st.unrecorded = "" // nothing waits for the ledger any more
+		p.e.queue.add(p.key)
+	}
 }
 
 const (
@@ -118,6 +123,7 @@ func (p *pass) write(ctx context.Context, status v1alpha1.ApplicationStatus) err
 	if err := p.e.Applications.WriteStatus(ctx, p.app, p.key, status); err != nil {
 		return err
 	}
+	p.noteHealth(p.app.Status, status)
 	p.st.written = now
 	p.st.ended = nil
 	p.fulfil()

@@ -50,7 +50,8 @@ func (s *Server) lead(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.connect(installed, mark)
+	record := s.newRecorder()
+	p, err := s.connect(installed, mark, record.observer())
 	if err != nil {
 		return err
 	}
@@ -70,6 +71,9 @@ func (s *Server) lead(ctx context.Context) error {
 	p.engine.Plans = p.controller.Plans()
 	p.adopter = newAdopter(s, p)
 	p.engine.Adoptions = p.adopter
+	if record != nil {
+		p.engine.Ledger = record
+	}
 	if err := p.fleet.Start(ctx); err != nil {
 		return err
 	}
@@ -77,6 +81,7 @@ func (s *Server) lead(ctx context.Context) error {
 		return err
 	}
 	p.retainIntents(journal)
+	defer record.start(ctx, p)()
 	end := s.startReviews(ctx, p, mark)
 	defer end()
 	endAdopting := s.startAdopting(ctx, p)
@@ -119,7 +124,7 @@ func (s *Server) counted() *rest.Config {
 }
 
 // connect makes the parts and joins them.
-func (s *Server) connect(installed controller.Installed, mark mark) (*parts, error) {
+func (s *Server) connect(installed controller.Installed, mark mark, declared controller.Declared) (*parts, error) {
 	p := &parts{sources: s.sources.engine()}
 	p.assessor.Store(assess.New())
 	namespaces := []string{controller.SystemNamespace}
@@ -136,6 +141,7 @@ func (s *Server) connect(installed controller.Installed, mark mark) (*parts, err
 	}
 	p.controller, err = controller.New(controller.Options{
 		Config: s.counted(), Installed: installed, Clusters: p.fleet, Lenient: s.lenient, Artifacts: s.artifacts(), Log: s.Log,
+		Declared:           declared,
 		CredentialsChanged: p.refresh,
 		SettingsChanged: func(data map[string]string) {
 			p.assessor.Store(assess.New(assess.WithOverrides(data)))
