@@ -37,6 +37,8 @@ type parts struct {
 	hosts      *hosts
 	statuses   *statuses
 	reviewer   *preview.Reviewer
+	// notifications is active only while this server leads.
+	notifications *notifications
 }
 
 // lead does the work until ctx is done.
@@ -67,13 +69,18 @@ func (s *Server) lead(ctx context.Context) error {
 	}
 	p.engine.Intents = journal
 	p.engine.Plans = p.controller.Plans()
+	p.engine.Ledger = p.notifications.over(p.engine.Ledger)
 	if err := p.fleet.Start(ctx); err != nil {
 		return err
 	}
+	told := p.notifications.start(ctx, p)
+	defer told()
+	defer cancel()
 	if err := p.controller.Start(ctx, p.engine); err != nil {
 		return err
 	}
 	p.retainIntents(journal)
+	p.notifications.begin()
 	end := s.startReviews(ctx, p, mark)
 	defer end()
 	defer cancel()
@@ -129,8 +136,12 @@ func (s *Server) connect(installed controller.Installed, mark mark) (*parts, err
 	if err != nil {
 		return nil, err
 	}
+	if p.notifications, err = newNotifications(s.counted(), s.DataDir, installed.Argo, s.Log); err != nil {
+		return nil, err
+	}
 	p.controller, err = controller.New(controller.Options{
-		Config: s.counted(), Installed: installed, Clusters: p.fleet, Lenient: s.lenient, Artifacts: s.artifacts(), Log: s.Log,
+		ApplicationChanged: p.notifications.applicationChanged,
+		Config:             s.counted(), Installed: installed, Clusters: p.fleet, Lenient: s.lenient, Artifacts: s.artifacts(), Log: s.Log,
 		CredentialsChanged: p.refresh,
 		SettingsChanged: func(data map[string]string) {
 			p.assessor.Store(assess.New(assess.WithOverrides(data)))
@@ -164,7 +175,7 @@ func (s *Server) connect(installed controller.Installed, mark mark) (*parts, err
 		Secrets:  newKeyring(p.controller.KeySecrets),
 		Renderer: s.rendered.Over(s.metrics.renderer(renderer())),
 		Drivers:  map[string]driver.Driver{render.KubeDriver: p.driver, render.TofuDriver: p.modules},
-		Gates:    p.controller, Pins: p.controller, Signatures: p.controller,
+		Gates:    p.controller, Pins: p.controller, Signatures: p.controller, Notices: p.notifications,
 		Workers: s.Workers, Log: s.Log, Observer: s.metrics,
 	})
 	return p, nil
