@@ -184,7 +184,7 @@ func (w *world) Collect(to chan<- prometheus.Metric) {
 	gauge(descQueue, float64(p.engine.Depth()))
 	gauge(descClusters, float64(p.fleet.Len()+1))
 	gauge(descIsolated, 1, p.modules.Isolation())
-	notified(to, p.notifications.notifier.Health())
+	tellNotified(to, p.notifications.notifier.Health())
 	p.controller.Where(func(key engine.Key, app *v1alpha1.Application) bool {
 		gauge(descInfo, 1, key.Group, key.Namespace, key.Name, app.Spec.GetProject(),
 			orUnknown(string(app.Status.Sync.Status)), orUnknown(string(app.Status.Health.Status)))
@@ -192,8 +192,8 @@ func (w *world) Collect(to chan<- prometheus.Metric) {
 	})
 }
 
-// notified tells how messages fare, by service: channels are people.
-func notified(to chan<- prometheus.Metric, channels []notify.ChannelHealth) {
+// tellNotified tells how messages fare, by service: channels are people.
+func tellNotified(to chan<- prometheus.Metric, channels []notify.ChannelHealth) {
 	type service struct{ name, namespace string }
 	sums := map[service]notify.ChannelHealth{}
 	for _, c := range channels {
