@@ -67,7 +67,7 @@ type scope struct {
 }
 
 func (r *routing) run() {
-	silent := r.unseen()
+	silent := r.unseen() || r.event.Known
 	r.wishes(func(s scope, wanted map[string][]Destination) {
 		for _, trigger := range sortedKeys(wanted) {
 			slices.SortFunc(wanted[trigger], func(a, b Destination) int { return strings.Compare(a.String(), b.String()) })

@@ -169,6 +169,11 @@ func (n *notifications) watch(ctx context.Context) {
 			continue
 		}
 		n.enqueue(n.apps.Where(func(key engine.Key, app *v1alpha1.Application) bool {
+			if n.active.Load() { // what holds now is no news by another configuration
+				e := n.event(key, app)
+				e.Known = true
+				n.notifier.Send(e)
+			}
 			return subscribes(app.Annotations) || subscribes(n.projectOf(app, key).Annotations)
 		})...)
 		select {
