@@ -34,6 +34,9 @@ const (
 	// configurePause is the shortest time between two configurations: a namespace's
 	// own must not keep everybody's from resting.
 	configurePause = time.Second
+	// newsTime is how long what holds is news to a configuration that comes later: who
+	// applies it together with Applications is told of these.
+	newsTime = time.Minute
 	// mostTelling is how many Applications get an Event when a message about many of
 	// them does not arrive.
 	mostTelling = 3
@@ -49,6 +52,7 @@ type notifications struct {
 	apps     *controller.Controller
 	log      *slog.Logger
 	notifier *notify.Notifier
+	commits  *commits
 	argo     bool
 	enqueue  func(...engine.Key)
 
@@ -58,6 +62,8 @@ type notifications struct {
 	// read is what was read of each namespace last.
 	read   map[string]readConfig
 	config atomic.Pointer[notify.Config]
+	// serves is true where a service is configured: else nothing is asked for messages.
+	serves atomic.Bool
 	active atomic.Bool
 }
 
@@ -107,13 +113,13 @@ func newNotifications(config *rest.Config, dir string, argo bool, log *slog.Logg
 }
 
 // start reads the configuration. What it gives ends all, after ctx is done.
-func (n *notifications) start(ctx context.Context, p *parts) (end func()) {
+func (n *notifications) start(ctx context.Context, p *parts) func() {
 	n.apps, n.enqueue = p.controller, p.engine.Enqueue
 	var wg sync.WaitGroup
 	watching, stop := context.WithCancel(ctx)
 	wg.Go(func() { n.maps.Run(watching) })
 	wg.Go(func() { n.secrets.Run(watching) })
-	end = func() {
+	end := func() {
 		stop()
 		wg.Wait()
 	}
@@ -127,13 +133,21 @@ func (n *notifications) start(ctx context.Context, p *parts) (end func()) {
 		}
 	}
 	n.configure()
+	n.commits = newCommits(p, n.notifier)
+	sending, last := context.WithCancel(context.WithoutCancel(ctx))
+	var sent sync.WaitGroup
 	wg.Go(func() { n.watch(ctx) })
-	wg.Go(func() {
-		if err := n.notifier.Run(ctx); err != nil {
+	wg.Go(func() { n.commits.run(ctx) })
+	sent.Go(func() {
+		if err := n.notifier.Run(sending); err != nil {
 			n.log.Warn("what was notified can't be kept: some of it may come again", "error", err)
 		}
 	})
-	return end
+	return func() {
+		end()
+		last()
+		sent.Wait()
+	}
 }
 
 // begin tells of what changes from now on, and takes note of what is there already.
@@ -145,7 +159,7 @@ func (n *notifications) begin() {
 	}
 	n.active.Store(true)
 	n.apps.Where(func(key engine.Key, app *v1alpha1.Application) bool {
-		n.notifier.Send(n.event(key, app))
+		n.commits.take(about{Event: n.event(key, app), key: key})
 		return false
 	})
 }
@@ -169,10 +183,10 @@ func (n *notifications) watch(ctx context.Context) {
 			continue
 		}
 		n.enqueue(n.apps.Where(func(key engine.Key, app *v1alpha1.Application) bool {
-			if n.active.Load() { // what holds now is no news by another configuration
+			if n.active.Load() {
 				e := n.event(key, app)
-				e.Known = true
-				n.notifier.Send(e)
+				e.Known = app.Status.ReconciledAt != nil && time.Since(app.Status.ReconciledAt.Time) > newsTime
+				n.commits.take(about{Event: e, key: key})
 			}
 			return subscribes(app.Annotations) || subscribes(n.projectOf(app, key).Annotations)
 		})...)
@@ -228,6 +242,11 @@ func (n *notifications) configure() bool {
 			config = config.WithNamespace(namespace, objects[namespace].config)
 		}
 	}
+	serves := false
+	for _, r := range objects {
+		serves = serves || len(r.config.Services()) > 0
+	}
+	n.serves.Store(serves)
 	n.config.Store(&config)
 	n.notifier.Configure(config)
 	return true

@@ -25,16 +25,21 @@ func (n *notifications) applicationChanged(key engine.Key, old, now *v1alpha1.Ap
 	}
 	e := n.event(key, now)
 	if old == nil || old.UID != now.UID {
-		n.notifier.Send(e)
+		n.tell(key, e)
 		return
 	}
 	e.Before = notify.State{Sync: string(old.Status.Sync.Status), Health: string(old.Status.Health.Status)}
-	n.notifier.Send(e)
+	n.tell(key, e)
 	for _, named := range held(old, now) {
 		one := e
 		one.Trigger, one.Message, one.Actor = named.Trigger, named.Message, named.Actor
-		n.notifier.Send(one)
+		n.tell(key, one)
 	}
+}
+
+// tell takes an event, and never waits.
+func (n *notifications) tell(key engine.Key, e notify.Event) {
+	n.commits.take(about{Event: e, key: key, ask: n.serves.Load()})
 }
 
 // event is the news that an Application is as it is.
@@ -55,13 +60,13 @@ func (n *notifications) gone(key engine.Key, last *v1alpha1.Application) {
 		now := metav1.Now()
 		last.DeletionTimestamp = &now
 	}
-	n.notifier.Send(n.event(key, last))
+	n.tell(key, n.event(key, last))
 	for _, other := range keysOf(key.Namespace, key.Name) {
 		if _, there := n.apps.Get(other); there && other != key {
 			return
 		}
 	}
-	n.notifier.Forget(key.Namespace, key.Name)
+	n.commits.take(about{key: key, forget: true})
 }
 
 // news is what has happened, without what is known of the Application.
@@ -163,5 +168,5 @@ func (n *notifications) recorded(r engine.Record) {
 	if r.Plan != "" || r.Digest != "" {
 		e.Plan = &notify.Plan{Name: r.Plan, Digest: r.Digest, Create: r.Counts.Create, Update: r.Counts.Update, Replace: r.Counts.Replace, Delete: r.Counts.Delete}
 	}
-	n.notifier.Send(e)
+	n.tell(r.Key, e)
 }

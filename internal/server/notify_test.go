@@ -78,6 +78,19 @@ func (s *subscriber) heard(t *testing.T, path string, want ...string) {
 	})
 }
 
+// count counts the events that were told at a path.
+func (s *subscriber) count(path string, triggers ...string) int {
+	n := 0
+	for _, one := range s.messages(path) {
+		for _, e := range one.Events {
+			if slices.Contains(triggers, e.Trigger) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 func (s *subscriber) messages(path string) []told {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -163,7 +176,8 @@ func to(service string, triggers ...string) map[string]any {
 }
 
 func TestNotifications(t *testing.T) {
-	r := runServer(t, t.TempDir(), nil)
+	dir := t.TempDir()
+	r := runServer(t, dir, nil)
 	eventually(t, "the server leads", r.leads)
 	n := newNotified(t)
 	secret := "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {password: " + notifyCanary + "}\n"
@@ -171,6 +185,9 @@ func TestNotifications(t *testing.T) {
 	createApplication(t, n.ns, "web", repo.dir, "app")
 	n.subscribe("web", to("news", "on-deployed", "on-sync-succeeded", "on-health-degraded", "on-drift-detected", "on-drift-healed", "on-pinned", "on-unpinned", "on-deleted"))
 	n.to.heard(t, "/news", "on-sync-succeeded web", "on-deployed web")
+	if all := fmt.Sprint(n.to.messages("/news")); !strings.Contains(all, ": change (t <t@example.com>)") {
+		t.Errorf("it is not said who has made the commit: %s", all)
+	}
 
 	n.subscribe("web", to("nowhere", "on-sync-failed"))
 	eventually(t, "a service that is not there is a condition", func() error {
@@ -215,10 +232,30 @@ func TestNotifications(t *testing.T) {
 		t.Error("what was sent is not counted")
 	}
 	t.Run("storm", n.storm)
+	for what, dir := range map[string]string{"the same data": dir, "fresh data": t.TempDir()} {
+		before := n.to.count("/news", "on-deployed", "on-health-degraded", "on-sync-succeeded")
+		r.stop()
+		r = runServer(t, dir, nil)
+		eventually(t, "the next server leads", r.leads)
+		pinned := n.to.count("/news", "on-pinned")
+		n.subscribe("web", map[string]any{"plumb.dev/pin": repo.head()})
+		eventually(t, "a pin is told", func() error {
+			if n.to.count("/news", "on-pinned") == pinned {
+				return errors.New("it was not")
+			}
+			return nil
+		})
+		if after := n.to.count("/news", "on-deployed", "on-health-degraded", "on-sync-succeeded"); after != before {
+			t.Errorf("a server that starts on %s tells what is no news: %v", what, n.to.messages("/news"))
+		}
+		n.subscribe("web", map[string]any{"plumb.dev/pin": nil})
+	}
 	if err := n.client.Resource(applications).Namespace(n.ns).Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	n.to.heard(t, "/news", "on-deleted web")
+	n.to.mu.Lock()
+	defer n.to.mu.Unlock()
 	for _, body := range n.to.bodies {
 		if strings.Contains(body, notifyCanary) {
 			t.Errorf("a message holds a secret: %s", body)
