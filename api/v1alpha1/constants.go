@@ -53,6 +53,9 @@ const (
 	// ConditionPinned says that an Application is held at a revision, whatever Git
 	// has.
 	ConditionPinned ApplicationConditionType = "Pinned"
+	// ConditionNotificationFailed says which subscriptions of the Application, or of
+	// its project, cannot be used.
+	ConditionNotificationFailed ApplicationConditionType = "NotificationFailed"
 )
 
 // The names under which an operation says what it asks for beyond Argo CD's

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/controller"
 	"github.com/plumb-dev/plumb/internal/notify"
 )
@@ -94,9 +95,43 @@ func (c commandline) newNotifyListCommand(o *notifyOptions) *cobra.Command {
 			for _, p := range problems {
 				fmt.Fprintln(c.streams.Err, "warning: "+printable(p.String()))
 			}
-			return nil
+			if o.configMap != "" {
+				return nil
+			}
+			return c.listUnusable(cmd.Context(), o.selection)
 		},
 	}
+}
+
+// listUnusable says which Applications have subscriptions that can't be used, and
+// what of a namespace's own configuration.
+func (c commandline) listUnusable(ctx context.Context, s selection) error {
+	apps, err := c.connection.findAll(ctx, nil, s)
+	if err != nil {
+		return err
+	}
+	for _, a := range apps {
+		for _, condition := range a.Status.Conditions {
+			if condition.Type == v1alpha1.ConditionNotificationFailed {
+				fmt.Fprintf(c.streams.Err, "warning: Application %s: %s\n", printable(a.key.String()), printable(condition.Message))
+			}
+		}
+	}
+	if s.namespace == "" || s.namespace == controller.ArgoNamespace || s.namespace == controller.SystemNamespace {
+		return nil
+	}
+	cm, secret, err := c.notifyObjects(ctx, s.namespace)
+	if err != nil {
+		return err
+	}
+	own, problems := parseNotifications(cm, secret)
+	for _, service := range own.Services() {
+		fmt.Fprintf(c.streams.Out, "Own service of %s: %s (%s)\n", s.namespace, printable(service.Name), printable(service.Kind))
+	}
+	for _, p := range problems {
+		fmt.Fprintf(c.streams.Err, "warning: %s/%s: %s\n", s.namespace, notificationsConfigMap, printable(p.String()))
+	}
+	return nil
 }
 
 func builtIn(n notify.Named) string {

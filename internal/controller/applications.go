@@ -90,10 +90,13 @@ func (c *Controller) applicationChanged(g *group, old, now *v1alpha1.Application
 		g.mu.Lock()
 		delete(g.written, old.Namespace+"/"+old.Name)
 		g.mu.Unlock()
+		c.observed(g.keyOf(old), old, nil)
 		c.enqueue(g.keyOf(old))
+		return
 	case old == nil || g.matters(old, now):
 		c.enqueue(g.keyOf(now))
 	}
+	c.observed(g.keyOf(now), old, now)
 }
 
 // matters tells whether a change is more than the engine's own writing of

@@ -71,6 +71,10 @@ type Options struct {
 	// SettingsChanged is told of the content of Argo CD's ConfigMap argocd-cm,
 	// also of the first. May be nil.
 	SettingsChanged func(data map[string]string)
+	// ApplicationChanged is told of each Application that is made (old is nil),
+	// changed, or gone (now is nil), also of those that are there at the start. The
+	// objects are shared, and it must not block. May be nil.
+	ApplicationChanged func(key engine.Key, old, now *v1alpha1.Application)
 	// Lenient goes on without credentials where the API server refuses to show
 	// Secrets and settings: for looking with a user's own rights.
 	Lenient bool
@@ -88,6 +92,7 @@ type Controller struct {
 	clusters Clusters
 	renewed  func(repo string)
 	settled  func(data map[string]string)
+	observed func(key engine.Key, old, now *v1alpha1.Application)
 	groups   map[string]*group
 	secrets  []*mirror.Mirror[*corev1.Secret]
 	settings []*mirror.Mirror[*corev1.ConfigMap]
@@ -137,8 +142,12 @@ func New(o Options) (*Controller, error) {
 	if o.SettingsChanged == nil {
 		o.SettingsChanged = func(map[string]string) {}
 	}
+	if o.ApplicationChanged == nil {
+		o.ApplicationChanged = func(engine.Key, *v1alpha1.Application, *v1alpha1.Application) {}
+	}
 	c := &Controller{
-		log: o.Log, lenient: o.Lenient, clusters: o.Clusters, renewed: o.CredentialsChanged, settled: o.SettingsChanged,
+		observed: o.ApplicationChanged,
+		log:      o.Log, lenient: o.Lenient, clusters: o.Clusters, renewed: o.CredentialsChanged, settled: o.SettingsChanged,
 		groups: map[string]*group{}, repos: newRepositories(), hosts: newHosts(), keys: keySecrets{secrets: map[string]keySecret{}}, compiled: newCompiledProjects(),
 		gates: newGates(o.Installed.Guarded), declared: o.Declared,
 	}

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -98,6 +99,23 @@ func (g *group) projectOf(app *v1alpha1.Application, key engine.Key) *v1alpha1.A
 		}
 	}
 	return nil
+}
+
+// ProjectOf gives an Application's project, as far as it accepts Applications of
+// that namespace; nil where nobody has made it.
+func (c *Controller) ProjectOf(app *v1alpha1.Application, key engine.Key) *v1alpha1.AppProject {
+	g, ok := c.groups[key.Group]
+	if !ok {
+		return nil
+	}
+	project := g.projectOf(app, key)
+	if project == nil {
+		return nil
+	}
+	if r, err := c.compiled.rules(g.gv.Group, project); err == nil && !r.acceptsFrom(project, key.Namespace) {
+		return nil
+	}
+	return project
 }
 
 // Shares tells whether an Application may use what another one gives: within a
@@ -200,7 +218,7 @@ func (c *Controller) projectChanged(g *group, old, now *v1alpha1.AppProject) {
 		project = old
 		c.compiled.forget(g.gv.Group, old)
 	}
-	if old != nil && now != nil && old.UID == now.UID && old.Generation == now.Generation && g.subresource {
+	if old != nil && now != nil && old.UID == now.UID && old.Generation == now.Generation && g.subresource && maps.Equal(old.Annotations, now.Annotations) {
 		return // only its status or labels
 	}
 	c.projectNews(g, now)

@@ -129,6 +129,13 @@ type Secrets interface {
 	Keys(project string) render.Keys
 }
 
+// Notices are what others than the engine have to tell the users of an Application.
+type Notices interface {
+	// Notices are conditions by type and message. It must not block, and says the
+	// same as long as nothing has changed.
+	Notices(app *v1alpha1.Application, key Key) []v1alpha1.ApplicationCondition
+}
+
 // Event is something that happened to an Application.
 type Event struct {
 	Key     Key

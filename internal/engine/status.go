@@ -332,6 +332,11 @@ func (p *pass) conditions(before []v1alpha1.ApplicationCondition, now metav1.Tim
 	if p.compared {
 		resourceConditions(p.st, add)
 	}
+	if p.e.Notices != nil {
+		for _, c := range p.e.Notices.Notices(p.app, p.key) {
+			add(c.Type, c.Message)
+		}
+	}
 	return out
 }
 

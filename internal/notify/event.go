@@ -33,6 +33,8 @@ type Event struct {
 	Actor string `json:"actor,omitempty"`
 	Links []Link `json:"links,omitempty"`
 
+	// Known tells that what holds of the Application is no news: it is only noted.
+	Known bool `json:"-"`
 	// Object is the Application as it is, for templates and conditions; it may
 	// be missing. Templates see it without credentials.
 	Object *v1alpha1.Application `json:"-"`

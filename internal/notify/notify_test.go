@@ -203,9 +203,11 @@ func TestConditionsAreNewsOnce(t *testing.T) {
 	}
 	old := app("old", "Degraded", subscribed)
 	old.CreationTimestamp = metav1.NewTime(time.Now().Add(-time.Hour))
-	n.Send(Event{Object: old})                                 // was degraded before: no news
-	n.Send(Event{Object: app("other", "Degraded", nil)})       // nobody asked
-	n.Send(Event{Object: app("last", "Degraded", subscribed)}) // what comes in order has come
+	n.Send(Event{Object: old})                           // was degraded before: no news
+	n.Send(Event{Object: app("other", "Degraded", nil)}) // nobody asked
+	n.Send(Event{Object: app("known", "Degraded", subscribed), Known: true})
+	n.Send(Event{Object: app("known", "Degraded", subscribed)}) // was so when that was noted
+	n.Send(Event{Object: app("last", "Degraded", subscribed)})  // what comes in order has come
 	eventually(t, "the last", func() bool {
 		return slices.ContainsFunc(hook.all(), func(r received) bool { return r.path == "/a/last" })
 	})

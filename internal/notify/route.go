@@ -57,6 +57,9 @@ func (r *routing) facts() facts {
 	return *r.known
 }
 
+// standingKey is the ConfigMap's key with subscriptions for all Applications.
+const standingKey = "subscriptions"
+
 // scope is a configuration with its namespace.
 type scope struct {
 	Config
@@ -64,6 +67,25 @@ type scope struct {
 }
 
 func (r *routing) run() {
+	silent := r.unseen() || r.event.Known
+	r.wishes(func(s scope, wanted map[string][]Destination) {
+		for _, trigger := range sortedKeys(wanted) {
+			slices.SortFunc(wanted[trigger], func(a, b Destination) int { return strings.Compare(a.String(), b.String()) })
+			r.trigger(s, trigger, slices.Compact(wanted[trigger]), silent)
+		}
+	})
+}
+
+// Check says what of the subscriptions of an Application and its project cannot
+// be used. It looks at annotations alone, and is quick where there are none.
+func (c Config) Check(a Application, p Project) []Problem {
+	r := routing{config: c, event: Event{Application: a, Project: p}}
+	r.wishes(func(scope, map[string][]Destination) {})
+	return slices.DeleteFunc(distinct(r.problems), func(p Problem) bool { return p.Where == standingKey })
+}
+
+// wishes finds who wants to hear of what, by configuration and trigger.
+func (r *routing) wishes(each func(s scope, wanted map[string][]Destination)) {
 	fromAnnotations, problems := ParseSubscriptions(r.event.Application.Annotations)
 	ofProject, more := ParseSubscriptions(r.event.Project.Annotations)
 	r.problems = append(append(r.problems, problems...), more...)
@@ -74,7 +96,6 @@ func (r *routing) run() {
 	if own, ok := r.config.namespaces[r.event.Application.Namespace]; ok && r.event.Application.Namespace != "" {
 		scopes = []scope{{Config: own, namespace: r.event.Application.Namespace}, common}
 	}
-	silent := r.unseen()
 	first := true
 	for _, s := range scopes {
 		wanted := r.standing(s)
@@ -85,10 +106,7 @@ func (r *routing) run() {
 			r.subscribe(s, wanted, sub, first)
 		}
 		first = false
-		for _, trigger := range sortedKeys(wanted) {
-			slices.SortFunc(wanted[trigger], func(a, b Destination) int { return strings.Compare(a.String(), b.String()) })
-			r.trigger(s, trigger, slices.Compact(wanted[trigger]), silent)
-		}
+		each(s, wanted)
 	}
 }
 
@@ -127,7 +145,7 @@ func (r *routing) standing(s scope) map[string][]Destination {
 			for _, recipient := range sub.recipients {
 				service, to, _ := strings.Cut(recipient, ":")
 				if _, ok := s.services[service]; !ok {
-					r.problems = append(r.problems, Problem{"subscriptions", fmt.Sprintf("the service %q is not configured", shorten(service, 60))})
+					r.problems = append(r.problems, Problem{standingKey, fmt.Sprintf("the service %q is not configured", shorten(service, 60))})
 					continue
 				}
 				wanted[trigger] = append(wanted[trigger], Destination{Namespace: s.namespace, Service: service, Recipient: to})

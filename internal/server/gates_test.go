@@ -89,14 +89,7 @@ func (g *gated) commit(value string, signed bool) {
 	g.repo.git(args...)
 }
 
-func (g *gated) head() string {
-	g.t.Helper()
-	out, err := exec.Command("git", "-C", g.repo.dir, "rev-parse", "HEAD").Output()
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	return strings.TrimSpace(string(out))
-}
+func (g *gated) head() string { return g.repo.head() }
 
 // set makes what the project has beside allowing everything this.
 func (g *gated) set(more map[string]any) {
@@ -145,8 +138,10 @@ func (g *gated) value(what, want string) {
 	})
 }
 
-func (g *gated) conditions() string {
-	app, err := g.client.Resource(applications).Namespace(g.ns).Get(g.t.Context(), "web", metav1.GetOptions{})
+func (g *gated) conditions() string { return g.conditionsOf("web") }
+
+func (g *gated) conditionsOf(name string) string {
+	app, err := g.client.Resource(applications).Namespace(g.ns).Get(g.t.Context(), name, metav1.GetOptions{})
 	if err != nil {
 		return err.Error()
 	}

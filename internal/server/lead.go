@@ -38,6 +38,8 @@ type parts struct {
 	statuses   *statuses
 	adopter    *adopter
 	reviewer   *preview.Reviewer
+	// notifications is active only while this server leads.
+	notifications *notifications
 }
 
 // lead does the work until ctx is done.
@@ -74,14 +76,19 @@ func (s *Server) lead(ctx context.Context) error {
 	if record != nil {
 		p.engine.Ledger = record
 	}
+	p.engine.Ledger = p.notifications.over(p.engine.Ledger)
 	if err := p.fleet.Start(ctx); err != nil {
 		return err
 	}
+	told := p.notifications.start(ctx, p)
+	defer told()
+	defer cancel()
 	if err := p.controller.Start(ctx, p.engine); err != nil {
 		return err
 	}
 	p.retainIntents(journal)
 	defer record.start(ctx, p)()
+	p.notifications.begin()
 	end := s.startReviews(ctx, p, mark)
 	defer end()
 	endAdopting := s.startAdopting(ctx, p)
@@ -139,9 +146,12 @@ func (s *Server) connect(installed controller.Installed, mark mark, declared con
 	if err != nil {
 		return nil, err
 	}
+	if p.notifications, err = newNotifications(s.counted(), s.DataDir, installed.Argo, s.Log); err != nil {
+		return nil, err
+	}
 	p.controller, err = controller.New(controller.Options{
+		ApplicationChanged: p.notifications.applicationChanged, Declared: declared,
 		Config: s.counted(), Installed: installed, Clusters: p.fleet, Lenient: s.lenient, Artifacts: s.artifacts(), Log: s.Log,
-		Declared:           declared,
 		CredentialsChanged: p.refresh,
 		SettingsChanged: func(data map[string]string) {
 			p.assessor.Store(assess.New(assess.WithOverrides(data)))
@@ -175,7 +185,7 @@ func (s *Server) connect(installed controller.Installed, mark mark, declared con
 		Secrets:  newKeyring(p.controller.KeySecrets),
 		Renderer: s.rendered.Over(s.metrics.renderer(renderer())),
 		Drivers:  map[string]driver.Driver{render.KubeDriver: p.driver, render.TofuDriver: p.modules},
-		Gates:    p.controller, Pins: p.controller, Signatures: p.controller,
+		Gates:    p.controller, Pins: p.controller, Signatures: p.controller, Notices: p.notifications,
 		Workers: s.Workers, Log: s.Log, Observer: s.metrics,
 	})
 	return p, nil

@@ -12,6 +12,7 @@ import (
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/engine"
+	"github.com/plumb-dev/plumb/internal/notify"
 	"github.com/plumb-dev/plumb/internal/render"
 )
 
@@ -157,11 +158,15 @@ var (
 	descQueue    = prometheus.NewDesc("plumb_queue_depth", "Applications that wait for a pass.", nil, nil)
 	descLeading  = prometheus.NewDesc("plumb_leader", "Whether this server does the work.", nil, nil)
 	descIsolated = prometheus.NewDesc("plumb_module_isolation", "How much OpenTofu and Terraform modules are kept apart, by its level: full, partial or none; always 1.", []string{"level"}, nil)
+	descNotified = prometheus.NewDesc("plumb_notifications_total", "Messages to subscribers since this server leads, by service, the namespace whose own it is, and result (sent, failed, dropped).",
+		[]string{"service", "namespace", "result"}, nil)
+	descUnsent = prometheus.NewDesc("plumb_notifications_pending", "Messages to subscribers that have not arrived yet, by service and the namespace whose own it is.",
+		[]string{"service", "namespace"}, nil)
 	descClusters = prometheus.NewDesc("plumb_clusters", "Destination clusters, the control plane included.", nil, nil)
 )
 
 func (w *world) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descInfo, descQueue, descLeading, descClusters, descIsolated} {
+	for _, d := range []*prometheus.Desc{descInfo, descQueue, descLeading, descClusters, descIsolated, descNotified, descUnsent} {
 		to <- d
 	}
 }
@@ -179,11 +184,30 @@ func (w *world) Collect(to chan<- prometheus.Metric) {
 	gauge(descQueue, float64(p.engine.Depth()))
 	gauge(descClusters, float64(p.fleet.Len()+1))
 	gauge(descIsolated, 1, p.modules.Isolation())
+	tellNotified(to, p.notifications.notifier.Health())
 	p.controller.Where(func(key engine.Key, app *v1alpha1.Application) bool {
 		gauge(descInfo, 1, key.Group, key.Namespace, key.Name, app.Spec.GetProject(),
 			orUnknown(string(app.Status.Sync.Status)), orUnknown(string(app.Status.Health.Status)))
 		return false
 	})
+}
+
+// tellNotified tells how messages fare, by service: channels are people.
+func tellNotified(to chan<- prometheus.Metric, channels []notify.ChannelHealth) {
+	type service struct{ name, namespace string }
+	sums := map[service]notify.ChannelHealth{}
+	for _, c := range channels {
+		id := service{c.Service, c.Namespace}
+		sum := sums[id]
+		sum.Sent, sum.Failed, sum.Dropped, sum.Pending = sum.Sent+c.Sent, sum.Failed+c.Failed, sum.Dropped+c.Dropped, sum.Pending+c.Pending
+		sums[id] = sum
+	}
+	for id, sum := range sums {
+		for result, n := range map[string]int{"sent": sum.Sent, "failed": sum.Failed, "dropped": sum.Dropped} {
+			to <- prometheus.MustNewConstMetric(descNotified, prometheus.CounterValue, float64(n), id.name, id.namespace, result)
+		}
+		to <- prometheus.MustNewConstMetric(descUnsent, prometheus.GaugeValue, float64(sum.Pending), id.name, id.namespace)
+	}
 }
 
 func orUnknown(status string) string {

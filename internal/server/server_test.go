@@ -154,6 +154,15 @@ func (r repository) commit(files map[string]string) {
 	r.git("commit", "-q", "-m", "change")
 }
 
+func (r repository) head() string {
+	r.t.Helper()
+	out, err := exec.Command("git", "-C", r.dir, "rev-parse", "HEAD").Output()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
 var applications = schema.GroupVersionResource{Group: v1alpha1.Group, Version: v1alpha1.Version, Resource: v1alpha1.ApplicationResource}
 
 func createApplication(t *testing.T, namespace, name, repo, path string) {
