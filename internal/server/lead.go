@@ -66,7 +66,9 @@ func (s *Server) lead(ctx context.Context) error {
 		return err
 	}
 	p.engine.Intents = journal
-	p.engine.Plans = p.controller.Plans()
+	if installed.Approvable {
+		p.engine.Plans = p.controller.Plans()
+	}
 	if err := p.fleet.Start(ctx); err != nil {
 		return err
 	}
