@@ -511,3 +511,30 @@ func TestProjectsAskForApprovals(t *testing.T) {
 		t.Errorf("two are not enough:\n%s", s.text.String())
 	}
 }
+
+func TestNobodyIsPlumb(t *testing.T) {
+	for name, by := range map[string]v1alpha1.OperationInitiator{
+		"automated": {Automated: true},
+		"by name":   {Username: actorItself},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := newApprovalStory(t)
+			l := &fakeLedger{s: s}
+			s.e.Ledger = l
+			s.git.commit(files("web", "1"))
+			s.app("web", func(a *v1alpha1.Application) {
+				a.Spec.SyncPolicy.Automated = nil
+				a.Operation = &v1alpha1.Operation{Sync: &v1alpha1.SyncOperation{}, InitiatedBy: by}
+			})
+			s.tell("somebody asks for a sync, and says that it is Plumb who does")
+			if len(l.kept) < 2 {
+				t.Fatalf("the ledger has %v", l.kept)
+			}
+			for _, r := range l.kept {
+				if r.Kind == RecordSyncStarted && !strings.HasPrefix(r.Actor, "unknown") || r.Kind == RecordSyncFinished && !strings.HasPrefix(r.Actor, "unknown") {
+					t.Errorf("%s by %s", r.Kind, r.Actor)
+				}
+			}
+		})
+	}
+}
