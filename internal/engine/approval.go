@@ -67,16 +67,18 @@ type verdict struct {
 }
 
 // approvers is who must approve: by the Application's policy, and by its project's.
-func (p *pass) approvers() *v1alpha1.ApprovalPolicy {
+func (e *Engine) approvers(app *v1alpha1.Application, key Key) *v1alpha1.ApprovalPolicy {
 	var own *v1alpha1.ApprovalPolicy
-	if p.app.Spec.SyncPolicy != nil {
-		own = p.app.Spec.SyncPolicy.Approval
+	if app.Spec.SyncPolicy != nil {
+		own = app.Spec.SyncPolicy.Approval
 	}
-	if p.e.Gates == nil {
+	if e.Gates == nil {
 		return own
 	}
-	return own.AtLeast(p.e.Gates.Approval(p.app, p.key))
+	return own.AtLeast(e.Gates.Approval(app, key))
 }
+
+func (p *pass) approvers() *v1alpha1.ApprovalPolicy { return p.e.approvers(p.app, p.key) }
 
 func (p *pass) when() decide.When { return decide.When(p.approvers().GetWhen()) }
 
