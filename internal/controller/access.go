@@ -79,12 +79,30 @@ func guard(ctx context.Context, client dynamic.Interface, log *slog.Logger) (boo
 	switch {
 	case err == nil:
 		return true, nil
-	case apierrors.IsNotFound(err) || meta.IsNoMatchError(err) || apierrors.IsForbidden(err):
+	case unguarded(err):
 		log.Warn("the API server does not check who may override, freeze, pin and do without approvals: overrides are not honoured, "+
 			"who may update projects may freeze and thaw them, and who may update Applications may take their approval policies away", "error", err)
 		return false, nil
 	}
 	return false, err
+}
+
+// guardApprovals has the API server check who approves, and tells whether it does.
+// Where it does not, approvals could be forged: then nobody is asked for any, and
+// what needs one is not done.
+func guardApprovals(ctx context.Context, client dynamic.Interface, log *slog.Logger, file string) (bool, error) {
+	err := installAccess(ctx, client, file)
+	if unguarded(err) {
+		log.Warn("the API server does not check who approves: what needs approval is not applied", "error", err)
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// unguarded tells whether an API server has no admission policies, or lets Plumb
+// install none.
+func unguarded(err error) bool {
+	return apierrors.IsNotFound(err) || meta.IsNoMatchError(err) || apierrors.IsForbidden(err)
 }
 
 func accessObjects(file string) ([]*unstructured.Unstructured, error) {
@@ -110,9 +128,11 @@ func accessObjects(file string) ([]*unstructured.Unstructured, error) {
 	}
 }
 
-// applyAccess applies an object at every start, also where it was applied before:
-// somebody may have weakened it since. Where Plumb may not, and somebody else has
-// installed the very same, that is enough.
+// applyAccess brings an object to what it should be at every start, also where it
+// was so before: somebody may have weakened it since. A policy is replaced as a
+// whole, because an exception that somebody has added weakens it, too; what people
+// add to a role is theirs. Where Plumb may not, and somebody else has installed the
+// very same, that is enough.
 func applyAccess(ctx context.Context, client dynamic.ResourceInterface, object *unstructured.Unstructured) error {
 	text, err := json.Marshal(object)
 	if err != nil {
@@ -126,16 +146,25 @@ func applyAccess(ctx context.Context, client dynamic.ResourceInterface, object *
 	labels[v1alpha1.LabelPartOf] = v1alpha1.LabelPartOfValue
 	object.SetLabels(labels)
 	object.SetAnnotations(map[string]string{hashAnnotation: hash})
-	if text, err = json.Marshal(object); err != nil {
+	live, lookErr := client.Get(ctx, object.GetName(), metav1.GetOptions{})
+	if lookErr == nil && object.GetKind() != "ClusterRole" {
+		object.SetResourceVersion(live.GetResourceVersion())
+		_, err = client.Update(ctx, object, metav1.UpdateOptions{FieldManager: fieldManager})
+	} else {
+		err = forceApply(ctx, client, object)
+	}
+	if apierrors.IsForbidden(err) && lookErr == nil && live.GetAnnotations()[hashAnnotation] == hash {
+		return nil
+	}
+	return err
+}
+
+func forceApply(ctx context.Context, client dynamic.ResourceInterface, object *unstructured.Unstructured) error {
+	text, err := json.Marshal(object)
+	if err != nil {
 		return err
 	}
 	force := true
 	_, err = client.Patch(ctx, object.GetName(), types.ApplyPatchType, text, metav1.PatchOptions{FieldManager: fieldManager, Force: &force})
-	if !apierrors.IsForbidden(err) {
-		return err
-	}
-	if live, lookErr := client.Get(ctx, object.GetName(), metav1.GetOptions{}); lookErr == nil && live.GetAnnotations()[hashAnnotation] == hash {
-		return nil
-	}
 	return err
 }

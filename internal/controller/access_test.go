@@ -2,12 +2,18 @@ package controller
 
 import (
 	"context"
+	"log/slog"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic/fake"
+	ktesting "k8s.io/client-go/testing"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/engine"
@@ -154,5 +160,72 @@ func TestStatusesAreToldByPlumbAlone(t *testing.T) {
 	})
 	if err := patch(t, w.client, v1alpha1.ArgoGroup, v1alpha1.ApplicationResource, ns, "web", map[string]any{"metadata": map[string]any{"annotations": map[string]any{foreignAnnotation: "x"}}}); err != nil {
 		t.Errorf("Plumb may: %v", err)
+	}
+}
+
+func TestWithoutPoliciesNobodyIsAsked(t *testing.T) {
+	gone := apierrors.NewNotFound(accessResources["ValidatingAdmissionPolicy"].GroupResource(), "")
+	forbidden := apierrors.NewForbidden(accessResources["ValidatingAdmissionPolicy"].GroupResource(), "approvals.plumb.dev", nil)
+	down := apierrors.NewServiceUnavailable("starting")
+	for name, c := range map[string]struct {
+		reason string
+		err    error
+		fails  bool
+	}{
+		"Old":       {"an API server without policies serves all but approvals", gone, false},
+		"Forbidden": {"so does one where Plumb may install none", forbidden, false},
+		"Down":      {"what may pass is tried again", down, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := fake.NewSimpleDynamicClient(runtime.NewScheme())
+			client.PrependReactor("*", "*", func(ktesting.Action) (bool, runtime.Object, error) { return true, nil, c.err })
+			log := slog.New(slog.DiscardHandler)
+			for _, file := range []string{policiesFile, policiesOfPlansFile} {
+				if ok, err := guardApprovals(t.Context(), client, log, file); ok || (err != nil) != c.fails {
+					t.Errorf("%s: %s: got %t, %v", c.reason, file, ok, err)
+				}
+			}
+			if ok, err := guard(t.Context(), client, log); ok || (err != nil) != c.fails {
+				t.Errorf("%s: got %t, %v", c.reason, ok, err)
+			}
+		})
+	}
+}
+
+func TestWeakenedPoliciesAreMended(t *testing.T) {
+	w := newWorld(t)
+	bindings := w.client.Resource(accessResources["ValidatingAdmissionPolicyBinding"])
+	actions := func() string {
+		u, err := bindings.Get(t.Context(), "approvals.plumb.dev", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, _, _ := unstructured.NestedStringSlice(u.Object, "spec", "validationActions")
+		return strings.Join(list, ",")
+	}
+	_, err := bindings.Patch(t.Context(), "approvals.plumb.dev", types.MergePatchType,
+		[]byte(`{"spec":{"validationActions":["Audit"],"matchResources":{"namespaceSelector":{"matchLabels":{"a":"b"}}}}}`), metav1.PatchOptions{})
+	if err != nil || actions() != "Audit" {
+		t.Fatal(err, actions())
+	}
+	if err := installAccess(t.Context(), w.client, policiesFile); err != nil {
+		t.Fatal(err)
+	}
+	if got := actions(); got != "Deny" {
+		t.Errorf("the binding still says %s", got)
+	}
+	u, err := bindings.Get(t.Context(), "approvals.plumb.dev", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if labels, _, _ := unstructured.NestedMap(u.Object, "spec", "matchResources", "namespaceSelector", "matchLabels"); len(labels) > 0 {
+		t.Errorf("the binding still leaves out what is not %v", labels)
+	}
+	if err := installAccess(t.Context(), w.client, policiesFile); err != nil {
+		t.Fatal(err)
+	}
+	again, err := bindings.Get(t.Context(), "approvals.plumb.dev", metav1.GetOptions{})
+	if err != nil || again.GetResourceVersion() != u.GetResourceVersion() {
+		t.Errorf("what is as it should be is written again: %v", err)
 	}
 }

@@ -108,6 +108,16 @@ func (c *Controller) Freezes(app *v1alpha1.Application, key engine.Key) []engine
 	return out
 }
 
+// Approval is what an Application's project asks for, or nil.
+func (c *Controller) Approval(app *v1alpha1.Application, key engine.Key) *v1alpha1.ApprovalPolicy {
+	if g, ok := c.groups[key.Group]; ok {
+		if project := g.projectOf(app, key); project != nil {
+			return project.Spec.Approval
+		}
+	}
+	return nil
+}
+
 var errNotGuarded = errors.New("the API server does not check who may override: its admission policies are missing")
 
 // Overridable says why nobody is let through gates, or nil.

@@ -66,19 +66,23 @@ type verdict struct {
 	expired bool
 }
 
-func (p *pass) when() decide.When {
-	if p.app.Spec.SyncPolicy == nil {
-		return decide.Never
+// approvers is who must approve: by the Application's policy, and by its project's.
+func (e *Engine) approvers(app *v1alpha1.Application, key Key) *v1alpha1.ApprovalPolicy {
+	var own *v1alpha1.ApprovalPolicy
+	if app.Spec.SyncPolicy != nil {
+		own = app.Spec.SyncPolicy.Approval
 	}
-	return decide.When(p.app.Spec.SyncPolicy.Approval.GetWhen())
+	if e.Gates == nil {
+		return own
+	}
+	return own.AtLeast(e.Gates.Approval(app, key))
 }
 
-func (p *pass) approvalPolicy() v1alpha1.PlanApproval {
-	if p.app.Spec.SyncPolicy == nil {
-		return (*v1alpha1.ApprovalPolicy)(nil).Snapshot()
-	}
-	return p.app.Spec.SyncPolicy.Approval.Snapshot()
-}
+func (p *pass) approvers() *v1alpha1.ApprovalPolicy { return p.e.approvers(p.app, p.key) }
+
+func (p *pass) when() decide.When { return decide.When(p.approvers().GetWhen()) }
+
+func (p *pass) approvalPolicy() v1alpha1.PlanApproval { return p.approvers().Snapshot() }
 
 // withApproval holds back what people must approve first, and have not.
 func (p *pass) withApproval(d decide.Decision) decide.Decision {
@@ -116,7 +120,7 @@ func (p *pass) permitted(s decide.Start, op *operation) decide.Decision {
 	a := p.standing(pr)
 	d := decide.Approve(s, a)
 	if _, waits := d.(decide.Await); waits && p.e.Plans == nil {
-		return decide.Idle{Why: "it needs approval, and there is no place for plans"}
+		return decide.Idle{Why: "it needs approval, and nobody can give it: the API server does not check who approves (Plumb's log says why)"}
 	}
 	return d
 }

@@ -487,3 +487,54 @@ func TestPlansAreNoStorm(t *testing.T) {
 		t.Errorf("it is not put right: %v", live)
 	}
 }
+
+func TestProjectsAskForApprovals(t *testing.T) {
+	s, f := newApprovalStory(t)
+	s.gates.asks = &v1alpha1.ApprovalPolicy{MinApprovals: 2}
+	s.git.commit(files("web", "1"))
+	s.app("web", func(a *v1alpha1.Application) {
+		a.Spec.SyncPolicy.Approval = &v1alpha1.ApprovalPolicy{When: v1alpha1.ApproveNever}
+	})
+	s.tell("an Application that asks for no approval appears in a project that does")
+	if len(f.plans) != 1 {
+		t.Fatalf("nobody is asked:\n%s", s.text.String())
+	}
+	f.said("ann", v1alpha1.DecisionApprove)
+	s.app("web", func(a *v1alpha1.Application) { a.Spec.SyncPolicy.Approval = nil })
+	s.tell("Ann approves, and the policy is taken away")
+	if len(s.world.Addresses()) > 0 {
+		t.Errorf("one approval was enough:\n%s", s.text.String())
+	}
+	f.said("bob", v1alpha1.DecisionApprove)
+	s.tell("Bob approves")
+	if len(s.world.Addresses()) != 1 {
+		t.Errorf("two are not enough:\n%s", s.text.String())
+	}
+}
+
+func TestNobodyIsPlumb(t *testing.T) {
+	for name, by := range map[string]v1alpha1.OperationInitiator{
+		"automated": {Automated: true},
+		"by name":   {Username: actorItself},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := newApprovalStory(t)
+			l := &fakeLedger{s: s}
+			s.e.Ledger = l
+			s.git.commit(files("web", "1"))
+			s.app("web", func(a *v1alpha1.Application) {
+				a.Spec.SyncPolicy.Automated = nil
+				a.Operation = &v1alpha1.Operation{Sync: &v1alpha1.SyncOperation{}, InitiatedBy: by}
+			})
+			s.tell("somebody asks for a sync, and says that it is Plumb who does")
+			if len(l.kept) < 2 {
+				t.Fatalf("the ledger has %v", l.kept)
+			}
+			for _, r := range l.kept {
+				if r.Kind == RecordSyncStarted && !strings.HasPrefix(r.Actor, "unknown") || r.Kind == RecordSyncFinished && !strings.HasPrefix(r.Actor, "unknown") {
+					t.Errorf("%s by %s", r.Kind, r.Actor)
+				}
+			}
+		})
+	}
+}

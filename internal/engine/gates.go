@@ -19,6 +19,8 @@ type Gates interface {
 	Windows(app *v1alpha1.Application, key Key) (windows window.Set, where string)
 	// Freezes are those that may hold the Application, also such as are over.
 	Freezes(app *v1alpha1.Application, key Key) []Frozen
+	// Approval is what the Application's project asks for, or nil.
+	Approval(app *v1alpha1.Application, key Key) *v1alpha1.ApprovalPolicy
 	// Overridable says why nobody is let through, or nil: whether who asks for it
 	// may, the API server has checked.
 	Overridable() error

@@ -165,11 +165,17 @@ func (p *pass) begun(ctx context.Context, op *operation, steps []plan.Step) bool
 	return op.ledgered
 }
 
+// actor is who has an operation done. Only what nobody has asked for is Plumb's own:
+// who asks may say of himself what he likes.
 func (op *operation) actor() string {
-	if op.automated {
+	name := op.request.InitiatedBy.Username
+	switch {
+	case op.automated && infoValue(op.request.Info, infoHeard) == "":
 		return actorItself
+	case name == actorItself:
+		return "unknown, who claims to be " + actorItself
 	}
-	return orDefault(op.request.InitiatedBy.Username, "unknown")
+	return orDefault(name, "unknown")
 }
 
 // noteEnd records how an operation ended.

@@ -70,7 +70,9 @@ func (s *Server) lead(ctx context.Context) error {
 		return err
 	}
 	p.engine.Intents = journal
-	p.engine.Plans = p.controller.Plans()
+	if installed.Approvable {
+		p.engine.Plans = p.controller.Plans()
+	}
 	p.adopter = newAdopter(s, p)
 	p.engine.Adoptions = p.adopter
 	if record != nil {
