@@ -169,9 +169,10 @@ func adoptMessage(a application, o adoptFlags, p adopt.Proposal) string {
 
 func itemText(item adopt.Item) string {
 	if item.Field == "" {
-		return string(item.Ref.Address()) + ": deleted"
+		return printable(string(item.Ref.Address())) + ": deleted"
 	}
-	return fmt.Sprintf("%s %s: %s -> %s", item.Ref.Address(), item.Field, brief(item.Declared), brief(item.Live))
+	// Names of items come from what runs: none of them begins a line of its own.
+	return fmt.Sprintf("%s %s: %s -> %s", printable(string(item.Ref.Address())), printable(item.Field), brief(item.Declared), brief(item.Live))
 }
 
 // brief writes a value in a few words.
