@@ -60,9 +60,10 @@ func Message(title, application, key string, items []Item) string {
 // String is the item in one line.
 func (i Item) String() string {
 	if i.Field == "" {
-		return string(i.Ref.Address()) + ": deleted"
+		return strings.Map(visible, string(i.Ref.Address())) + ": deleted"
 	}
-	return fmt.Sprintf("%s %s: %s -> %s", i.Ref.Address(), i.Field, brief(i.Declared), brief(i.Live))
+	// Names of items come from what runs: none of them begins a line of its own.
+	return fmt.Sprintf("%s %s: %s -> %s", strings.Map(visible, string(i.Ref.Address())), strings.Map(visible, i.Field), brief(i.Declared), brief(i.Live))
 }
 
 // brief writes a value in a few words.

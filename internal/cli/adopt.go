@@ -274,7 +274,7 @@ func (v adoptView) result(a application, p adopt.Proposal, done []pushed, notes 
 		return v.o.print(v.out, documentOf(a, p, done, notes))
 	}
 	for _, r := range p.Refused {
-		fmt.Fprintf(v.err, "%s %s: not adopted: %s\n", r.Ref.Address(), r.Field, printable(r.Reason))
+		fmt.Fprintf(v.err, "%s %s: not adopted: %s\n", printable(string(r.Ref.Address())), printable(r.Field), printable(r.Reason))
 		if r.Patch != "" {
 			fmt.Fprintln(v.err, "  by hand:")
 			for line := range strings.Lines(r.Patch) {
