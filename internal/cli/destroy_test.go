@@ -155,7 +155,7 @@ func TestDestroyAndRecreateFromGitGivesTheSame(t *testing.T) {
 	application := func(name, path, more string) string {
 		return fmt.Sprintf(`apiVersion: plumb.dev/v1alpha1
 kind: Application
-metadata: {name: %s, namespace: %s, finalizers: [resources-finalizer.plumb.dev]}
+metadata: {name: %s, namespace: %s, finalizers: [plumb.dev/resources-finalizer]}
 spec:
   source: {repoURL: "file://%s", path: %s, targetRevision: main}
   destination: {server: https://kubernetes.default.svc, namespace: %s}
