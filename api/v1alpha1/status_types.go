@@ -24,6 +24,11 @@ type ApplicationStatus struct {
 	// Plan summarises what a sync would change now.
 	// +optional
 	Plan *PlanSummary `json:"plan,omitempty"`
+	// Drift is what was changed where it runs: what lasts, and the latest of what
+	// has ended, the latest last.
+	// +optional
+	// +listType=atomic
+	Drift []DriftStatus `json:"drift,omitempty"`
 	// Resources are the managed resources with their state.
 	// +optional
 	Resources []ResourceStatus `json:"resources,omitempty"`
@@ -371,6 +376,49 @@ type ResourceStatus struct {
 	// +optional
 	SyncWave int64 `json:"syncWave,omitempty"`
 }
+
+// DriftStatus is one resource that was changed where it runs.
+type DriftStatus struct {
+	// Group is the API group.
+	// +optional
+	Group string `json:"group,omitempty"`
+	// Kind is the kind.
+	// +optional
+	Kind string `json:"kind,omitempty"`
+	// Namespace is the namespace.
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+	// Name is the name.
+	// +optional
+	Name string `json:"name,omitempty"`
+	// Deleted says that it was deleted.
+	// +optional
+	Deleted bool `json:"deleted,omitempty"`
+	// Fields that were changed, as JSON pointers; the first of them, where they are
+	// many.
+	// +optional
+	// +listType=atomic
+	Fields []string `json:"fields,omitempty"`
+	// Manager is the field manager that has last changed one of them, as far as the
+	// destination tells.
+	// +optional
+	Manager string `json:"manager,omitempty"`
+	// Since is when it was found.
+	Since metav1.Time `json:"since"`
+	// Until is when it was found to have ended.
+	// +optional
+	Until *metav1.Time `json:"until,omitempty"`
+	// Ended says how: Reverted by Plumb, or Gone by itself or by somebody else, or
+	// because Git has changed.
+	// +optional
+	Ended string `json:"ended,omitempty"`
+}
+
+// The ways in which drift ends.
+const (
+	DriftReverted = "Reverted"
+	DriftGone     = "Gone"
+)
 
 // ApplicationOutput is an output of a module.
 type ApplicationOutput struct {

@@ -47,3 +47,15 @@ func TestMessage(t *testing.T) {
 		}
 	}
 }
+
+// TestItemTextIsOneLine has what runs hold names that would add lines to a commit's
+// message.
+func TestItemTextIsOneLine(t *testing.T) {
+	text := Item{
+		Ref: plan.Ref{Kind: "Thing", Name: "it"}, Declared: 1, Live: 2,
+		Field: Path{{Key: "spec"}, {Key: "items"}, {Match: map[string]any{"name": "x\nReviewed-by: Ada"}}}.String(),
+	}.String()
+	if strings.Contains(text, "\n") {
+		t.Errorf("an item is written in several lines: %q", text)
+	}
+}

@@ -260,15 +260,3 @@ func TestCommitFilesOpensAPullRequest(t *testing.T) {
 		t.Errorf("%+v, %v", done, err)
 	}
 }
-
-// TestItemTextIsOneLine has what runs hold names that would add lines to a commit's
-// message.
-func TestItemTextIsOneLine(t *testing.T) {
-	text := itemText(adopt.Item{
-		Ref: plan.Ref{Kind: "Thing", Name: "it"}, Declared: 1, Live: 2,
-		Field: adopt.Path{{Key: "spec"}, {Key: "items"}, {Match: map[string]any{"name": "x\nReviewed-by: Ada"}}}.String(),
-	})
-	if strings.Contains(text, "\n") {
-		t.Errorf("an item is written in several lines: %q", text)
-	}
-}

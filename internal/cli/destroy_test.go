@@ -152,10 +152,11 @@ func TestDestroyAndRecreateFromGitGivesTheSame(t *testing.T) {
 	r := newGitRepo(t)
 	tools := tofutest.Get(t)
 	s := newServing(t, server.Tools{Path: []string{filepath.Dir(tools.Tofu)}, Env: []string{"PATH=" + os.Getenv("PATH")}, Config: tools.CLIConfig(t)})
+	// In the background, because nobody collects garbage at an API server alone.
 	application := func(name, path, more string) string {
 		return fmt.Sprintf(`apiVersion: plumb.dev/v1alpha1
 kind: Application
-metadata: {name: %s, namespace: %s, finalizers: [resources-finalizer.plumb.dev]}
+metadata: {name: %s, namespace: %s, finalizers: [plumb.dev/resources-finalizer-background]}
 spec:
   source: {repoURL: "file://%s", path: %s, targetRevision: main}
   destination: {server: https://kubernetes.default.svc, namespace: %s}
@@ -182,8 +183,13 @@ spec:
 	if _, errs, code := s.plumb("destroy", "--all", "-n", s.namespace); code == 0 || !strings.Contains(errs, "--yes") {
 		t.Errorf("it is not asked for sure: exit %d: %s", code, errs)
 	}
-	out, errs, code := s.plumb("destroy", "--all", "-n", s.namespace, "--yes", "--timeout", "2m")
+	out, errs, code := s.plumb("destroy", "--all", "-n", s.namespace, "--yes", "--timeout", "90s")
 	if code != 0 {
+		list, err := s.client.Resource(applicationResource).Namespace(s.namespace).List(t.Context(), metav1.ListOptions{})
+		for _, u := range list.Items {
+			text, _ := json.Marshal([]any{u.GetDeletionTimestamp(), u.GetFinalizers(), u.Object["status"]})
+			t.Logf("%s %v: %.3000s", u.GetName(), err, text)
+		}
 		t.Fatalf("exit %d: %s%s", code, out, errs)
 	}
 	if left := s.state(); len(left) > 0 {

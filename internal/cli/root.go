@@ -98,7 +98,7 @@ func newRootCommand(streams Streams, env environment) *cobra.Command {
 		c.newTreeCommand(), c.newHistoryCommand(), c.newLogsCommand(), c.newWindowsCommand(),
 		c.newAuditCommand(), c.newReportCommand())
 	addGroup(root, groupChange,
-		c.newSyncCommand(), c.newApproveCommand(), c.newRejectCommand(), c.newRefreshCommand(), c.newStateCommand(), c.newWaitCommand(), c.newRollbackCommand(), c.newAdoptCommand(),
+		c.newSyncCommand(), c.newApproveCommand(), c.newRejectCommand(), c.newRefreshCommand(), c.newStateCommand(), c.newWaitCommand(), c.newRollbackCommand(), c.newAdoptCommand(), c.newDriftCommand(),
 		c.newPinCommand(), c.newUnpinCommand(), c.newFreezeCommand(), c.newThawCommand(), c.newDeleteCommand(), c.newDestroyCommand())
 	addGroup(root, groupCheck,
 		c.newRenderCommand(), newHealthCommand(streams), newValidateCommand(streams), c.newNotifyCommand(), c.newVersionCommand())

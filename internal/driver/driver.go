@@ -113,6 +113,8 @@ type Resource struct {
 	// Answer to a drift of this resource ("revert", "report", "ignore"), by the
 	// Application's drift rules; empty means that no rule speaks of it.
 	Answer v1alpha1.DriftAction
+	// Drift tells of a drift, where that is its cause.
+	Drift *Drift
 	// Problem is why the resource can't be changed (outside the project's fence,
 	// claimed by another Application, unknown kind…). It holds only this one up.
 	Problem *Problem
@@ -127,6 +129,18 @@ type Resource struct {
 	// Held is what to remember of it.
 	Held Held
 }
+
+// Drift is how a resource was changed at its destination.
+type Drift struct {
+	// Fields that were changed, as JSON pointers; none where that is not known.
+	Fields []string
+	// Manager is who has last changed one of them, in the destination's words, as far
+	// as it tells.
+	Manager string
+}
+
+// MostFields is how many fields of one drift are told.
+const MostFields = 20
 
 // Reasons of problems that the engine, too, knows by name. Drivers add their
 // own: "Forbidden", "Invalid", "NamespaceMissing", "Immutable".

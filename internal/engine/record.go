@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/plumb-dev/plumb/internal/decide"
-	"github.com/plumb-dev/plumb/internal/driver"
 	"github.com/plumb-dev/plumb/internal/health"
 	"github.com/plumb-dev/plumb/internal/plan"
 	"github.com/plumb-dev/plumb/internal/source"
@@ -300,51 +299,6 @@ func (c *commitCache) put(repos, revisions []string, commits []source.Commit) {
 		c.known = map[string][]source.Commit{}
 	}
 	c.known[commitsKey(repos, revisions)] = commits
-}
-
-// noteDrift records drift that has come and gone since the last pass.
-func (p *pass) noteDrift() {
-	if p.e.Ledger == nil || !p.compared || p.st.comparison.Busy {
-		return
-	}
-	now := map[plan.Address]bool{}
-	for i := range p.st.comparison.Resources {
-		r := &p.st.comparison.Resources[i]
-		if (r.Cause == driver.CauseDrift || r.Cause == driver.CauseDeleted) && r.Answer != v1alpha1.DriftIgnore && !r.Deleting {
-			now[r.Ref.Address()] = true
-		}
-	}
-	var came, went []string
-	for a := range now {
-		if !p.st.drifted[a] {
-			came = append(came, string(a))
-		}
-	}
-	for a := range p.st.drifted {
-		if !now[a] {
-			went = append(went, string(a))
-		}
-	}
-	p.st.drifted = now
-	if len(came) > 0 {
-		p.note(Record{Kind: RecordDriftFound, Actor: "unknown", Message: "changed where it runs: " + names(came)})
-	}
-	if len(went) > 0 {
-		kind := RecordDriftEnded
-		if slices.ContainsFunc(went, p.mended) {
-			kind = RecordDriftHealed
-		}
-		p.note(Record{Kind: kind, Message: "as declared again: " + names(went)})
-	}
-}
-
-// mended tells whether an operation has put a resource right just now.
-func (p *pass) mended(address string) bool {
-	if op := p.st.running; op != nil && op.made[plan.Address(address)] {
-		return true
-	}
-	e := p.st.ended
-	return e != nil && e.op.made[plan.Address(address)]
 }
 
 func names(all []string) string {

@@ -52,10 +52,15 @@ type state struct {
 	// intended is true while some are written down as intents only.
 	intended bool
 	// records are those that the ledger does not have yet, and unrecorded says why
-	// not. drifted are the resources of which it knows that they have drifted.
+	// not.
 	records    []Record
 	unrecorded string
-	drifted    map[plan.Address]bool
+	// drifts are those that last and the latest that have ended; drifting is set
+	// while some last.
+	drifts   []v1alpha1.DriftStatus
+	drifting bool
+	// quietUntil is when drift that has ended is written at the latest.
+	quietUntil time.Time
 	// adopting is true while there is drift to be adopted, adoption is what has
 	// become of that, and adopted what of it was recorded.
 	adopting bool
@@ -83,6 +88,8 @@ func (st *state) load(app *v1alpha1.Application, intents Intents) {
 	st.uid, st.loaded = string(app.UID), true
 	st.held = heldFromStatus(app.Status.Inventory)
 	st.trial = trialFrom(app)
+	st.drifts = slices.Clone(app.Status.Drift)
+	st.drifting = slices.ContainsFunc(st.drifts, func(d v1alpha1.DriftStatus) bool { return d.Until == nil })
 	if intents != nil {
 		for _, ref := range intents.Intended(st.uid) {
 			st.intended = true
@@ -115,7 +122,8 @@ func (st *state) forget() {
 	st.desired, st.comparison, st.held, st.driver = nil, driver.Comparison{}, nil, nil
 	st.running, st.ended, st.last, st.trial = nil, nil, nil, nil
 	st.heals, st.heard, st.healedAt, st.healProblem = 0, 0, time.Time{}, ""
-	st.unrecorded, st.drifted, st.arrivals = "", nil, nil
+	st.unrecorded, st.drifts, st.drifting, st.arrivals = "", nil, false, nil
+	st.quietUntil = time.Time{}
 	st.adopting, st.adoption, st.adopted = false, nil, ""
 	st.unpublished, st.unwritten, st.intended, st.written = "", nil, false, time.Time{}
 }

@@ -118,13 +118,17 @@ func (p *pass) write(ctx context.Context, status v1alpha1.ApplicationStatus) err
 		return nil
 	}
 	now := p.e.Clock.Now()
+	if p.quiet(status, now) {
+		p.fulfil()
+		return nil
+	}
 	status.ReconciledAt = &metav1.Time{Time: now.Truncate(time.Second)}
 	p.transitions(p.app.Status, status)
 	if err := p.e.Applications.WriteStatus(ctx, p.app, p.key, status); err != nil {
 		return err
 	}
 	p.noteHealth(p.app.Status, status)
-	p.st.written = now
+	p.st.written, p.st.quietUntil = now, time.Time{}
 	p.st.ended = nil
 	p.fulfil()
 	if fresh, ok := p.e.Applications.Get(p.key); ok {
@@ -181,6 +185,9 @@ func (p *pass) status() v1alpha1.ApplicationStatus {
 	s.ObservedGeneration = p.generation
 	s.Conditions = p.conditions(s.Conditions, now)
 	s.Inventory = heldToStatus(p.st.held)
+	if op := p.st.running; op == nil || !op.automated || op.recorded { // else it is told with the end of the heal
+		s.Drift = boundedDrift(slices.Clone(p.st.drifts), mostDrift)
+	}
 	p.syncStatus(&s)
 	if p.compared {
 		s.Resources = resourceStatuses(p.st.comparison)

@@ -160,6 +160,7 @@ func TestDriftIsProposedToGit(t *testing.T) {
 	if got := a.git("show", a.branches()[0]+":app/one.yaml"); got != want {
 		t.Errorf("more than the one value has changed:\n%s", got)
 	}
+	a.history("the drift is told", "/data/value", "kubectl-edit", "")
 	first := a.git("rev-parse", a.branches()[0])
 
 	a.live("one", `{"data": {"value": "8"}}`)
@@ -190,6 +191,28 @@ func TestDriftIsProposedToGit(t *testing.T) {
 	if cm, err = a.kube.CoreV1().ConfigMaps(a.ns).Get(t.Context(), "one", metav1.GetOptions{}); err != nil || cm.Data["value"] != "8" {
 		t.Errorf("after the merge it is %v, %v", cm.Data, err)
 	}
+	a.history("it has ended", "/data/value", "kubectl-edit", v1alpha1.DriftGone)
+}
+
+// history waits until the drift of "one" is told so.
+func (a *adopting) history(what, field, manager, ended string) {
+	a.t.Helper()
+	eventually(a.t, what, func() error {
+		app, err := a.client.Resource(applications).Namespace(a.ns).Get(a.t.Context(), "web", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		all, _, _ := unstructured.NestedSlice(app.Object, "status", "drift")
+		for _, d := range all {
+			d := d.(map[string]any)
+			by, _ := d["manager"].(string)
+			how, _ := d["ended"].(string)
+			if d["name"] == "one" && by == manager && how == ended && strings.Contains(fmt.Sprint(d["fields"]), field) {
+				return nil
+			}
+		}
+		return fmt.Errorf("the drift is %v", all)
+	})
 }
 
 // deletion has something taken out of Git that was deleted where it ran.

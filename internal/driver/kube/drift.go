@@ -1,11 +1,17 @@
 package kube
 
 import (
+	"encoding/json"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/driver"
 	"github.com/plumb-dev/plumb/internal/plan"
 )
 
@@ -63,6 +69,47 @@ func strictness(a v1alpha1.DriftAction) int {
 	default:
 		return 3
 	}
+}
+
+// driftOf tells of changed fields, and who has changed them.
+func driftOf(live map[string]any, fields []string) *driver.Drift {
+	fields = slices.Sorted(slices.Values(fields))
+	d := &driver.Drift{Fields: fields[:min(len(fields), driver.MostFields)]}
+	latest := ""
+	for _, entry := range (&unstructured.Unstructured{Object: live}).GetManagedFields() {
+		if entry.Manager == FieldManager || entry.Subresource != "" || entry.FieldsV1 == nil {
+			continue
+		}
+		var owned map[string]any
+		if json.Unmarshal(entry.FieldsV1.Raw, &owned) != nil {
+			continue
+		}
+		at := ""
+		if entry.Time != nil {
+			at = entry.Time.UTC().Format(time.RFC3339)
+		}
+		if at >= latest && slices.ContainsFunc(fields, func(f string) bool { return owns(owned, f) }) {
+			latest, d.Manager = at, entry.Manager
+		}
+	}
+	return d
+}
+
+// owns tells whether a manager's fields hold the one at a pointer, or something of
+// it. Items of lists are not told apart.
+func owns(owned map[string]any, pointer string) bool {
+	at := owned
+	for _, part := range strings.Split(strings.TrimPrefix(pointer, "/"), "/") {
+		if _, err := strconv.Atoi(part); err == nil && at["f:"+part] == nil {
+			return true
+		}
+		next, ok := at["f:"+strings.NewReplacer("~1", "/", "~0", "~").Replace(part)].(map[string]any)
+		if !ok {
+			return false
+		}
+		at = next
+	}
+	return true
 }
 
 // differing gives the JSON pointers at which two objects differ.

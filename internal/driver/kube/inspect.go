@@ -20,6 +20,7 @@ type inspection struct {
 	// change is nil where applying would change nothing that counts.
 	change plan.Change
 	answer v1alpha1.DriftAction
+	drift  *driver.Drift
 	// applied is the mark of the live object.
 	applied string
 	// cause, where it turned out to be another.
@@ -78,7 +79,7 @@ func (c *comparison) settle(v *verdict, seen *inspection) {
 		return
 	}
 	if v.resource.Cause == driver.CauseDrift {
-		v.resource.Answer = seen.answer
+		v.resource.Answer, v.resource.Drift = seen.answer, seen.drift
 		if seen.answer == v1alpha1.DriftIgnore {
 			v.resource.Sync, v.resource.Cause = driver.Synced, driver.CauseNone
 			return
@@ -179,7 +180,9 @@ func (c *comparison) difference(v *verdict, live, after map[string]any) *inspect
 	c.present(it, before, then)
 	out := &inspection{applied: applied}
 	if drift {
-		out.answer = c.bundle.rules.answerTo(it.ref, differing(before, then, "", nil))
+		fields := differing(before, then, "", nil)
+		out.answer = c.bundle.rules.answerTo(it.ref, fields)
+		out.drift = driftOf(live, fields)
 	}
 	if alike && out.answer == v1alpha1.DriftAdopt {
 		out.answer = v1alpha1.DriftRevert // there is nothing to adopt: only who owns a field has changed

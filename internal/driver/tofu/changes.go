@@ -116,6 +116,7 @@ func (m *module) settledOnce(key string) bool {
 func (c change) into(r *driver.Resource, want *driver.Desired) bool {
 	if c.cause == driver.CauseDrift || c.cause == driver.CauseDeleted {
 		r.Answer = answer(want.Drift, r.Ref, c.fields)
+		r.Drift = &driver.Drift{Fields: slices.Clone(c.fields[:min(len(c.fields), driver.MostFields)])}
 		if r.Answer == v1alpha1.DriftIgnore {
 			return false
 		}
