@@ -51,7 +51,7 @@ type Options struct {
 }
 
 const (
-	defaultInterval = 250 * time.Millisecond
+	defaultInterval = 500 * time.Millisecond
 	defaultReserve  = 64 << 20
 
 	batchSize = layout.EntryBundleWidth
@@ -222,10 +222,12 @@ func (l *Ledger) startAppender(ctx context.Context, last Checkpoint) (bool, erro
 		WithCheckpointRepublishInterval(0).
 		WithBatching(batchSize, handOver).
 		WithShutdownTimeout(shutdownTimeout)
-	appender, shutdown, reader, err := tessera.NewAppender(running, driver, options)
+	still := &quiet{driver: driver}
+	appender, shutdown, _, err := tessera.NewAppender(running, still, options)
 	if err != nil {
 		return false, err
 	}
+	reader := still.reader
 	l.add, l.shutdown, l.integrated = appender.Add, shutdown, reader.IntegratedSize
 	size, err := reader.IntegratedSize(ctx)
 	if err != nil {
