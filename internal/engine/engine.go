@@ -23,7 +23,7 @@ type Observer interface {
 }
 
 // Options of an Engine. All but Secrets, Intents, Plans, Ledger, Values, Gates, Pins,
-// Signatures, Clock, Workers, Log and Observer are needed.
+// Signatures, Notices, Clock, Workers, Log and Observer are needed.
 type Options struct {
 	Applications Applications
 	Projects     Projects
@@ -44,7 +44,7 @@ type Options struct {
 	Pins  Pins
 	// Signatures may be nil: then nothing has to be signed.
 	Signatures Signatures
-	// Notices may be nil: then nobody else has anything to tell.
+	// Notices may be nil.
 	Notices  Notices
 	Sources  Sources
 	Renderer render.Renderer

@@ -69,6 +69,7 @@ func (s *Server) lead(ctx context.Context) error {
 	}
 	p.engine.Intents = journal
 	p.engine.Plans = p.controller.Plans()
+	p.engine.Ledger = p.notifications.over(p.engine.Ledger)
 	if err := p.fleet.Start(ctx); err != nil {
 		return err
 	}

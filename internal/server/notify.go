@@ -112,11 +112,9 @@ func newNotifications(config *rest.Config, dir string, argo bool, log *slog.Logg
 	return n, nil
 }
 
-// start reads the configuration, and listens to what the engine records: its ledger
-// is set by then. What it gives ends all, after ctx is done.
+// start reads the configuration. What it gives ends all, after ctx is done.
 func (n *notifications) start(ctx context.Context, p *parts) func() {
 	n.apps, n.enqueue = p.controller, p.engine.Enqueue
-	p.engine.Ledger = n.over(p.engine.Ledger)
 	var wg sync.WaitGroup
 	watching, stop := context.WithCancel(ctx)
 	wg.Go(func() { n.maps.Run(watching) })
