@@ -303,6 +303,30 @@ func (p *ApprovalPolicy) Snapshot() PlanApproval {
 	return out
 }
 
+// AtLeast is a policy that asks for all that both ask for.
+func (p *ApprovalPolicy) AtLeast(floor *ApprovalPolicy) *ApprovalPolicy {
+	switch {
+	case !floor.IsRequired():
+		return p
+	case !p.IsRequired():
+		return floor
+	}
+	out := floor.DeepCopy()
+	if p.GetWhen() != floor.GetWhen() {
+		out.When = ApproveAlways
+	}
+	out.MinApprovals = max(p.MinApprovals, floor.MinApprovals)
+	if len(floor.Approvers) == 0 {
+		out.Approvers = p.Approvers
+	} else if both := slices.DeleteFunc(slices.Clone(p.Approvers), func(a Approver) bool { return !slices.Contains(floor.Approvers, a) }); len(both) > 0 {
+		out.Approvers = both
+	}
+	a, b := p.Snapshot(), floor.Snapshot()
+	notAuthor := a.NotAuthor || b.NotAuthor
+	out.NotAuthor, out.ValidFor = &notAuthor, min(a.Validity(), b.Validity()).String()
+	return out
+}
+
 // Validity is how long an approval of the plan holds.
 func (a *PlanApproval) Validity() time.Duration {
 	if d, err := time.ParseDuration(a.ValidFor); err == nil && d > 0 {

@@ -202,3 +202,39 @@ func TestDestinationInCluster(t *testing.T) {
 		}
 	}
 }
+
+func TestApprovalAtLeast(t *testing.T) {
+	type policy = v1alpha1.ApprovalPolicy
+	lead, ann, bob := v1alpha1.Approver{Group: "leads"}, v1alpha1.Approver{User: "ann"}, v1alpha1.Approver{User: "bob"}
+	yes, no := true, false
+	cases := map[string]struct {
+		reason     string
+		own, floor *policy
+		when       v1alpha1.ApprovalWhen
+		want       v1alpha1.PlanApproval
+	}{
+		"Neither": {"nobody asks", nil, nil, v1alpha1.ApproveNever, v1alpha1.PlanApproval{Min: 1, NotAuthor: true, ValidFor: "24h0m0s"}},
+		"Own":     {"the project does not ask", &policy{When: v1alpha1.ApproveDrift}, &policy{Required: &no}, v1alpha1.ApproveDrift, v1alpha1.PlanApproval{Min: 1, NotAuthor: true, ValidFor: "24h0m0s"}},
+		"Floor": {"an Application can't ask for nothing", &policy{When: v1alpha1.ApproveNever, MinApprovals: 9}, &policy{When: v1alpha1.ApproveDestructive, MinApprovals: 2},
+			v1alpha1.ApproveDestructive, v1alpha1.PlanApproval{Min: 2, NotAuthor: true, ValidFor: "24h0m0s"}},
+		"More": {"it may ask for more", &policy{When: v1alpha1.ApproveAlways, MinApprovals: 3, ValidFor: "1h"}, &policy{When: v1alpha1.ApproveDestructive, MinApprovals: 2},
+			v1alpha1.ApproveAlways, v1alpha1.PlanApproval{Min: 3, NotAuthor: true, ValidFor: "1h0m0s"}},
+		"Less": {"and not for less", &policy{When: v1alpha1.ApproveDrift, MinApprovals: 1, NotAuthor: &no, ValidFor: "99h"}, &policy{When: v1alpha1.ApproveDestructive, MinApprovals: 2, NotAuthor: &yes},
+			v1alpha1.ApproveAlways, v1alpha1.PlanApproval{Min: 2, NotAuthor: true, ValidFor: "24h0m0s"}},
+		"Others": {"nor for others", &policy{Approvers: []v1alpha1.Approver{bob}}, &policy{Approvers: []v1alpha1.Approver{lead, ann}},
+			v1alpha1.ApproveAlways, v1alpha1.PlanApproval{Min: 1, NotAuthor: true, ValidFor: "24h0m0s", Approvers: []v1alpha1.Approver{lead, ann}}},
+		"Some": {"but for some of them", &policy{Approvers: []v1alpha1.Approver{bob, lead}}, &policy{Approvers: []v1alpha1.Approver{lead, ann}},
+			v1alpha1.ApproveAlways, v1alpha1.PlanApproval{Min: 1, NotAuthor: true, ValidFor: "24h0m0s", Approvers: []v1alpha1.Approver{lead}}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			got := c.own.AtLeast(c.floor)
+			if got.GetWhen() != c.when {
+				t.Errorf("%s: when is %s, want %s", c.reason, got.GetWhen(), c.when)
+			}
+			if diff := cmp.Diff(c.want, got.Snapshot()); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
+			}
+		})
+	}
+}

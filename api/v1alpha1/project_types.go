@@ -100,6 +100,10 @@ type AppProjectSpec struct {
 	// AppProject.
 	// +optional
 	Freeze *Freeze `json:"freeze,omitempty"`
+	// Approval is who must approve changes of all Applications of the project, at
+	// least: their own syncPolicy.approval may ask for more, and for nothing less.
+	// +optional
+	Approval *ApprovalPolicy `json:"approval,omitempty"`
 }
 
 // Freeze stops changes until it is taken back.

@@ -243,7 +243,7 @@ func TestCommitFilesOpensAPullRequest(t *testing.T) {
 	r := newGitRepo(t)
 	r.commit("first", map[string]string{"a.yaml": "a: 1\n"})
 	c := commandline{env: environment{CacheDir: t.TempDir()}}
-	git, err := c.newCommitter(t.Context())
+	git, err := c.newCommitter(t.Context(), pullRequestIfPossible)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,5 +258,17 @@ func TestCommitFilesOpensAPullRequest(t *testing.T) {
 	done, err := git.commitFiles(ctx, a, adoptFlags{}, adopt.Proposal{Files: []adopt.File{{Path: "a.yaml", Before: []byte("a: 1\n"), After: []byte("a: 2\n")}}})
 	if err != nil || len(done) != 1 || done[0].URL != "https://git.example/pulls/main/adopt/Adopt-what-runs-into-web" {
 		t.Errorf("%+v, %v", done, err)
+	}
+}
+
+// TestItemTextIsOneLine has what runs hold names that would add lines to a commit's
+// message.
+func TestItemTextIsOneLine(t *testing.T) {
+	text := itemText(adopt.Item{
+		Ref: plan.Ref{Kind: "Thing", Name: "it"}, Declared: 1, Live: 2,
+		Field: adopt.Path{{Key: "spec"}, {Key: "items"}, {Match: map[string]any{"name": "x\nReviewed-by: Ada"}}}.String(),
+	})
+	if strings.Contains(text, "\n") {
+		t.Errorf("an item is written in several lines: %q", text)
 	}
 }

@@ -64,7 +64,11 @@ func (c *Controller) freezeChanged(old, now *corev1.ConfigMap) {
 	if now != nil {
 		c.gates.frozen = v1alpha1.FreezeFrom(now.Data)
 	}
+	frozen := c.gates.frozen
 	c.gates.mu.Unlock()
+	if c.declared != nil {
+		c.declared.Freeze(frozen)
+	}
 	if old != nil && now != nil && maps.Equal(old.Data, now.Data) {
 		return
 	}
@@ -102,6 +106,16 @@ func (c *Controller) Freezes(app *v1alpha1.Application, key engine.Key) []engine
 		}
 	}
 	return out
+}
+
+// Approval is what an Application's project asks for, or nil.
+func (c *Controller) Approval(app *v1alpha1.Application, key engine.Key) *v1alpha1.ApprovalPolicy {
+	if g, ok := c.groups[key.Group]; ok {
+		if project := g.projectOf(app, key); project != nil {
+			return project.Spec.Approval
+		}
+	}
+	return nil
 }
 
 var errNotGuarded = errors.New("the API server does not check who may override: its admission policies are missing")

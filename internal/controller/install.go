@@ -35,6 +35,8 @@ type Installed struct {
 	ArgoStatusSubresource bool
 	// Guarded is set where the API server checks who may override, freeze and pin.
 	Guarded bool
+	// Approvable is set where it checks who approves.
+	Approvable bool
 }
 
 var definitions = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
@@ -63,7 +65,10 @@ func Install(ctx context.Context, config *rest.Config, argoObjects bool, log *sl
 	} else if !installed.Argo {
 		log.Info("argoproj.io Applications belong to another program and are left alone; --argocd-objects takes them over")
 	}
-	if err := installAccess(ctx, client, policiesFile); err != nil {
+	if installed.Approvable, err = guardApprovals(ctx, client, log, policiesFile); err != nil {
+		return Installed{}, err
+	}
+	if installed.Guarded, err = guard(ctx, client, log); err != nil {
 		return Installed{}, err
 	}
 	for _, group := range groups {
@@ -78,14 +83,13 @@ func Install(ctx context.Context, config *rest.Config, argoObjects bool, log *sl
 	if err := EnsureNamespaces(ctx, config, namespaces...); err != nil {
 		return Installed{}, err
 	}
-	if installed.Guarded, err = guard(ctx, client, log); err != nil {
-		return Installed{}, err
-	}
 	if err := awaitEstablished(ctx, client, names); err != nil {
 		return Installed{}, err
 	}
-	if err := installAccess(ctx, client, policiesOfPlansFile); err != nil {
-		return Installed{}, err
+	if installed.Approvable {
+		if installed.Approvable, err = guardApprovals(ctx, client, log, policiesOfPlansFile); err != nil {
+			return Installed{}, err
+		}
 	}
 	return installed, installRoles(ctx, client, log)
 }

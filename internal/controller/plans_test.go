@@ -104,7 +104,7 @@ func TestTheServerRefusesApprovals(t *testing.T) {
 	w := newWorld(t)
 	ns := kubetest.Namespace(t)
 	key := engine.Key{Group: v1alpha1.Group, Namespace: ns, Name: "web"}
-	w.grant(t, ns, "plumb-approver", "ann", "dora", "oidc:dora@example.com", "group:leads")
+	w.grant(t, ns, "plumb-approver", "ann", "dora", "oidc:dora@example.com", "https://login#dora@example.com", `CORP\dora`, "group:leads")
 	w.grant(t, ns, "plumb-viewer", "vera")
 	w.grant(t, ns, "plumb-editor", "eddi")
 	plan := w.planned(t, key, "web-1a2b3c4", "", []string{"dora", "dora@example.com"})
@@ -136,6 +136,8 @@ func TestTheServerRefusesApprovals(t *testing.T) {
 		"Editor":     {"to change is not to approve", as(t, "eddi"), approvalOf(plan, "eddi", nil), "forbidden"},
 		"Author":     {"who made the change does not approve it", as(t, "dora"), approvalOf(plan, "dora", nil), "has made the change"},
 		"AuthorOIDC": {"nor under the name that the identity provider gives", as(t, "oidc:dora@example.com"), approvalOf(plan, "oidc:dora@example.com", nil), "has made the change"},
+		"AuthorHash": {"whatever the prefix ends in", as(t, "https://login#dora@example.com"), approvalOf(plan, "https://login#dora@example.com", nil), "has made the change"},
+		"AuthorCorp": {"nor a backslash", as(t, `CORP\dora`), approvalOf(plan, `CORP\dora`, nil), "has made the change"},
 		"Reject":     {"who made the change may take it back", as(t, "dora"), approvalOf(plan, "dora", set("decision", "Reject")), ""},
 		"Digest":     {"what was looked at is what is approved", as(t, "ann"), approvalOf(plan, "ann", set("digest", "sha256:00")), "spec.digest is not that of the plan"},
 		"Elsewhere":  {"a right on another Application is none on this one", as(t, "ann"), approvalOf(plan, "ann", set("application", map[string]any{"group": "plumb.dev", "name": "mine"})), "spec.application is not that of the plan"},
@@ -203,6 +205,10 @@ func plansAreMadeByPlumbAlone(t *testing.T, w *world, plan *v1alpha1.Plan) {
 		},
 		"status": func() error {
 			_, err := client.Patch(t.Context(), plan.Name, "application/merge-patch+json", []byte(`{"status":{"phase":"Approved"}}`), metav1.PatchOptions{}, "status")
+			return err
+		},
+		"number": func() error {
+			_, err := client.Patch(t.Context(), plan.Name, "application/merge-patch+json", []byte(`{"metadata":{"annotations":{"plumb.dev/plan-number":"99"}}}`), metav1.PatchOptions{})
 			return err
 		},
 	} {

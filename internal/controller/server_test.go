@@ -404,8 +404,8 @@ func TestForeignDefinitionIsLeftAlone(t *testing.T) {
 	label("argocd")
 	t.Cleanup(func() { label(v1alpha1.LabelPartOfValue) })
 	for asked, want := range map[bool]Installed{
-		false: {ArgoForeign: true, ArgoStatusSubresource: true, Guarded: true},
-		true:  {Argo: true, ArgoForeign: true, ArgoStatusSubresource: true, Guarded: true},
+		false: {ArgoForeign: true, ArgoStatusSubresource: true, Guarded: true, Approvable: true},
+		true:  {Argo: true, ArgoForeign: true, ArgoStatusSubresource: true, Guarded: true, Approvable: true},
 	} {
 		before, err := client.Resource(definitions).Get(t.Context(), name, metav1.GetOptions{})
 		if err != nil {

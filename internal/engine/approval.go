@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
@@ -67,19 +66,23 @@ type verdict struct {
 	expired bool
 }
 
-func (p *pass) when() decide.When {
-	if p.app.Spec.SyncPolicy == nil {
-		return decide.Never
+// approvers is who must approve: by the Application's policy, and by its project's.
+func (e *Engine) approvers(app *v1alpha1.Application, key Key) *v1alpha1.ApprovalPolicy {
+	var own *v1alpha1.ApprovalPolicy
+	if app.Spec.SyncPolicy != nil {
+		own = app.Spec.SyncPolicy.Approval
 	}
-	return decide.When(p.app.Spec.SyncPolicy.Approval.GetWhen())
+	if e.Gates == nil {
+		return own
+	}
+	return own.AtLeast(e.Gates.Approval(app, key))
 }
 
-func (p *pass) approvalPolicy() v1alpha1.PlanApproval {
-	if p.app.Spec.SyncPolicy == nil {
-		return (*v1alpha1.ApprovalPolicy)(nil).Snapshot()
-	}
-	return p.app.Spec.SyncPolicy.Approval.Snapshot()
-}
+func (p *pass) approvers() *v1alpha1.ApprovalPolicy { return p.e.approvers(p.app, p.key) }
+
+func (p *pass) when() decide.When { return decide.When(p.approvers().GetWhen()) }
+
+func (p *pass) approvalPolicy() v1alpha1.PlanApproval { return p.approvers().Snapshot() }
 
 // withApproval holds back what people must approve first, and have not.
 func (p *pass) withApproval(d decide.Decision) decide.Decision {
@@ -117,7 +120,7 @@ func (p *pass) permitted(s decide.Start, op *operation) decide.Decision {
 	a := p.standing(pr)
 	d := decide.Approve(s, a)
 	if _, waits := d.(decide.Await); waits && p.e.Plans == nil {
-		return decide.Idle{Why: "it needs approval, and there is no place for plans"}
+		return decide.Idle{Why: "it needs approval, and nobody can give it: the API server does not check who approves (Plumb's log says why)"}
 	}
 	return d
 }
@@ -126,7 +129,8 @@ func (p *pass) permitted(s decide.Start, op *operation) decide.Decision {
 func (p *pass) standing(pr *proposal) decide.Approval {
 	a := decide.Approval{When: p.when(), Steps: len(pr.marks), Need: int(pr.policy.Min)}
 	for _, s := range pr.steps {
-		if !s.Hook && s.Change.Risk().Destroys {
+		// By force, what can't be changed in place is deleted and made anew.
+		if !s.Hook && (s.Change.Risk().Destroys || pr.op.force && s.Change.Action() == plan.ActionUpdate) {
 			a.Destroys++
 		}
 	}
@@ -269,13 +273,6 @@ func rejectedBy(c *v1alpha1.Plan) string {
 	return "somebody"
 }
 
-// isAuthor tells whether a user may be one of the authors, whatever prefix the API
-// server gives to names.
-func isAuthor(user string, authors []string) bool {
-	user = strings.ToLower(user)
-	return slices.ContainsFunc(authors, func(a string) bool { return user == a || strings.HasSuffix(user, ":"+a) })
-}
-
 // markOf identifies a step by its place and its content. What an API server makes
 // up anew each time it is asked is not in it.
 func markOf(s plan.Step) string {
@@ -343,7 +340,7 @@ func (p *pass) bind(op *operation) {
 	if pr == nil || pr.plan == nil || pr.verdict.standing != decide.Approved {
 		return
 	}
-	op.plan, op.allowed = pr.plan.Name, setOf(pr.plan.Spec.Steps)
+	op.plan, op.allowed, op.valid = pr.plan.Name, setOf(pr.plan.Spec.Steps), pr.plan.Spec.Approval.Validity()
 	op.request.Info = append(slices.DeleteFunc(op.request.Info, func(i v1alpha1.Info) bool {
 		return i.Name == infoPlan || i.Name == infoAwaits
 	}), v1alpha1.Info{Name: infoPlan, Value: op.plan})
@@ -366,7 +363,8 @@ func (p *pass) permit(ctx context.Context) bool {
 	return true
 }
 
-// rebind finds the plan of an operation that another process had begun.
+// rebind finds the plan of an operation that another process had begun. One that
+// nobody has approved lets nothing be done, whatever the operation says.
 func (p *pass) rebind() {
 	op := p.st.running
 	if op == nil || op.plan == "" || op.allowed != nil || p.e.Plans == nil {
@@ -374,16 +372,27 @@ func (p *pass) rebind() {
 	}
 	op.allowed = map[string]bool{}
 	for _, c := range p.e.Plans.Of(p.key) {
-		if c.Name == op.plan && c.Spec.Application.UID == p.app.UID {
-			op.allowed = setOf(c.Spec.Steps)
+		if c.Name == op.plan && c.Spec.Application.UID == p.app.UID && wasApproved(c.Status.Phase) {
+			op.allowed, op.valid = setOf(c.Spec.Steps), c.Spec.Approval.Validity()
 		}
 	}
 }
 
+// wasApproved tells whether a plan in this phase was approved, and is not done with.
+func wasApproved(phase v1alpha1.PlanPhase) bool {
+	return phase == v1alpha1.PlanApproved || phase == v1alpha1.PlanApplying || phase == v1alpha1.PlanFailed
+}
+
 // unapproved says what of the steps nobody has approved, or nothing.
 func (p *pass) unapproved(op *operation, steps []plan.Step) string {
-	if op.dryRun || p.overrides(op.request.Info) {
+	switch {
+	case op.dryRun:
 		return ""
+	case !p.overrides(op.request.Info):
+	case op.desired == p.desiredHash():
+		return ""
+	default: // who let it through has not seen what has come since
+		return fmt.Sprintf("stopped before %s of %s: what is declared has changed since somebody asked to override; ask again", steps[0].Change.Action(), steps[0].Address())
 	}
 	if op.allowed != nil {
 		for _, s := range steps {
@@ -431,6 +440,11 @@ func (p *pass) await(ctx context.Context, d decide.Await) bool {
 		return true
 	}
 	if !d.Rejected && pr.plan == nil {
+		if at := p.askAgain(); p.e.Clock.Now().Before(at) && !p.requested() && op == nil {
+			p.unproposed = "what there is to do keeps changing: people are asked again once it has not for a while"
+			p.e.queue.addAfter(p.key, at.Sub(p.e.Clock.Now()))
+			return false
+		}
 		if err := p.ask(ctx, pr); err != nil {
 			p.unproposed = "the plan that needs approval can't be made: " + err.Error()
 			p.e.Log.Warn("plan not made", "application", p.key.String(), "error", err)
@@ -457,6 +471,33 @@ func (p *pass) await(ctx context.Context, d decide.Await) bool {
 	}
 	return false
 }
+
+// askAgain is when people may be asked the next time: where something keeps changing
+// what there is to do, they would be asked over and over of what is stale a moment
+// later.
+func (p *pass) askAgain() time.Time {
+	var newest time.Time
+	n := 0
+	for _, c := range p.e.Plans.Of(p.key) {
+		if at := c.CreationTimestamp.Time; c.Status.Phase == v1alpha1.PlanStale && p.e.Clock.Now().Sub(at) < quietTime {
+			n++
+			if at.After(newest) {
+				newest = at
+			}
+		}
+	}
+	if n <= quickPlans {
+		return time.Time{}
+	}
+	return newest.Add(min(decide.DefaultRetry.Delay(n-quickPlans), quietTime/2))
+}
+
+const (
+	// quickPlans is how many plans may become stale within quietTime before the next
+	// one has to wait.
+	quickPlans = 4
+	quietTime  = 10 * time.Minute
+)
 
 // proposePause is how long until it is tried again to make a plan.
 const proposePause = 5 * time.Second

@@ -352,3 +352,189 @@ func TestSecretsAreNotInPlans(t *testing.T) {
 		t.Error("the plan does not tell that a Secret changes")
 	}
 }
+
+// forged is a request that claims what only Plumb says of an operation.
+func forged(plan string) func(*v1alpha1.Application) {
+	return func(a *v1alpha1.Application) {
+		a.Operation = &v1alpha1.Operation{
+			Sync: &v1alpha1.SyncOperation{}, InitiatedBy: v1alpha1.OperationInitiator{Username: "mallory"},
+			Info: []v1alpha1.Info{{Name: infoPlan, Value: plan}, {Name: infoAwaits}, {Name: infoScope, Value: "delete"}, {Name: infoID, Value: "mine"}},
+		}
+	}
+}
+
+func TestForgedOperationsAreNotApproved(t *testing.T) {
+	s, f := newApprovalStory(t)
+	s.git.commit(files("web", "1"))
+	s.app("web", approval(nil))
+	s.tell("an Application that needs approval appears")
+	s.app("web", forged(f.plans[0].Name))
+	s.tell("Mallory asks for a sync, and says that it makes the plan true")
+	s.restart()
+	s.e.Plans = f
+	s.tell("the engine starts anew")
+	if len(s.world.Addresses()) > 0 {
+		t.Errorf("something was made that nobody has approved:\n%s", s.text.String())
+	}
+	// Where the status can be written by anybody, what it says is not believed.
+	key := Key{v1alpha1.Group, "plumb", "web"}
+	app := s.api.apps[key].DeepCopy()
+	app.Status.OperationState = &v1alpha1.OperationState{
+		Phase: v1alpha1.OperationRunning, StartedAt: metav1.NewTime(s.clock.now),
+		Operation: v1alpha1.Operation{Sync: &v1alpha1.SyncOperation{}, Info: []v1alpha1.Info{{Name: infoPlan, Value: f.plans[0].Name}}},
+	}
+	s.api.apps[key] = app
+	s.restart()
+	s.e.Plans = f
+	s.tell("Mallory writes the status, and the engine starts anew")
+	if len(s.world.Addresses()) > 0 {
+		t.Errorf("something was made that nobody has approved:\n%s", s.text.String())
+	}
+}
+
+func TestOverridesAreForWhatWasSeen(t *testing.T) {
+	s, _ := newApprovalStory(t, memory.Born(func(plan.Ref, map[string]any) health.Health {
+		return health.Health{Status: health.Progressing, Message: "starting"}
+	}))
+	content := func(last string) map[string]string {
+		return map[string]string{
+			"web/a.yaml": object("Deployment", "a", "1", "sync-wave=1"),
+			"web/b.yaml": object("ConfigMap", "b", last, "sync-wave=2"),
+		}
+	}
+	s.git.commit(content("1"))
+	s.app("web", approval(nil))
+	s.tell("an Application of two waves appears")
+	s.ask("web", "the shop is down")
+	s.tell("Ada overrides")
+	s.git.commit(content("evil"))
+	s.world.SetHealth("apps/Deployment/shop/a", health.Health{Status: health.Healthy})
+	s.tell("while the first wave starts, another commit comes")
+	s.check()
+}
+
+func TestForceDestroys(t *testing.T) {
+	s, f := newApprovalStory(t)
+	s.git.commit(files("web", "1"))
+	s.app("web", func(a *v1alpha1.Application) {
+		a.Spec.SyncPolicy.Automated = nil
+		approval(func(p *v1alpha1.ApprovalPolicy) { p.When = v1alpha1.ApproveDestructive })(a)
+	})
+	ask := func(force bool) {
+		s.app("web", func(a *v1alpha1.Application) {
+			a.Operation = &v1alpha1.Operation{
+				Sync:        &v1alpha1.SyncOperation{SyncStrategy: &v1alpha1.SyncStrategy{Apply: &v1alpha1.SyncStrategyApply{Force: force}}},
+				InitiatedBy: v1alpha1.OperationInitiator{Username: "joe"},
+			}
+		})
+	}
+	ask(true)
+	s.tell("Joe asks by force for what is not there yet")
+	s.git.commit(files("web", "2"))
+	ask(true)
+	s.tell("Joe asks by force for a change")
+	if len(f.plans) != 1 || f.plans[0].Status.Phase != v1alpha1.PlanPending {
+		t.Errorf("what is deleted by force needs no approval:\n%s", s.text.String())
+	}
+}
+
+// orders keeps what a driver was told.
+type orders struct {
+	driver.Driver
+	all []driver.Apply
+}
+
+func (o *orders) Apply(ctx context.Context, a driver.Apply, report func(driver.Result)) {
+	o.all = append(o.all, a)
+	o.Driver.Apply(ctx, a, report)
+}
+
+func TestPlansAreAsOldAsTheirApprovals(t *testing.T) {
+	s, f := newApprovalStory(t)
+	o := &orders{Driver: s.driver}
+	s.e.Drivers = map[string]driver.Driver{"kube": o}
+	s.git.commit(files("web", "1"))
+	s.app("web", approval(func(p *v1alpha1.ApprovalPolicy) { p.ValidFor = "8h" }))
+	s.tell("an Application that needs approval appears")
+	f.said("ann", v1alpha1.DecisionApprove)
+	s.tell("Ann approves")
+	if len(o.all) != 1 || o.all[0].MaxAge != 8*time.Hour {
+		t.Errorf("the driver was told %v", o.all)
+	}
+}
+
+func TestPlansAreNoStorm(t *testing.T) {
+	s, f := newApprovalStory(t)
+	s.git.commit(files("web", "1"))
+	s.app("web", nil)
+	s.tell("an Application appears")
+	s.app("web", approval(nil))
+	for i := range 60 {
+		s.world.Edit("ConfigMap/shop/a", func(live map[string]any) { live["data"] = map[string]any{"value": fmt.Sprint(i)} })
+		s.later(time.Second)
+	}
+	if n := len(f.plans); n < quickPlans || n > 3*quickPlans {
+		t.Errorf("people are asked %d times in a minute", n)
+	}
+	s.later(quietTime)
+	last := f.plans[len(f.plans)-1]
+	if last.Status.Phase != v1alpha1.PlanPending {
+		t.Errorf("once it is quiet, people are asked: %s", last.Status.Phase)
+	}
+	f.said("ann", v1alpha1.DecisionApprove)
+	s.tell("Ann approves")
+	if live, _ := s.world.Get("ConfigMap/shop/a"); fmt.Sprint(live["data"]) != "map[value:1]" {
+		t.Errorf("it is not put right: %v", live)
+	}
+}
+
+func TestProjectsAskForApprovals(t *testing.T) {
+	s, f := newApprovalStory(t)
+	s.gates.asks = &v1alpha1.ApprovalPolicy{MinApprovals: 2}
+	s.git.commit(files("web", "1"))
+	s.app("web", func(a *v1alpha1.Application) {
+		a.Spec.SyncPolicy.Approval = &v1alpha1.ApprovalPolicy{When: v1alpha1.ApproveNever}
+	})
+	s.tell("an Application that asks for no approval appears in a project that does")
+	if len(f.plans) != 1 {
+		t.Fatalf("nobody is asked:\n%s", s.text.String())
+	}
+	f.said("ann", v1alpha1.DecisionApprove)
+	s.app("web", func(a *v1alpha1.Application) { a.Spec.SyncPolicy.Approval = nil })
+	s.tell("Ann approves, and the policy is taken away")
+	if len(s.world.Addresses()) > 0 {
+		t.Errorf("one approval was enough:\n%s", s.text.String())
+	}
+	f.said("bob", v1alpha1.DecisionApprove)
+	s.tell("Bob approves")
+	if len(s.world.Addresses()) != 1 {
+		t.Errorf("two are not enough:\n%s", s.text.String())
+	}
+}
+
+func TestNobodyIsPlumb(t *testing.T) {
+	for name, by := range map[string]v1alpha1.OperationInitiator{
+		"automated": {Automated: true},
+		"by name":   {Username: actorItself},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := newApprovalStory(t)
+			l := &fakeLedger{s: s}
+			s.e.Ledger = l
+			s.git.commit(files("web", "1"))
+			s.app("web", func(a *v1alpha1.Application) {
+				a.Spec.SyncPolicy.Automated = nil
+				a.Operation = &v1alpha1.Operation{Sync: &v1alpha1.SyncOperation{}, InitiatedBy: by}
+			})
+			s.tell("somebody asks for a sync, and says that it is Plumb who does")
+			if len(l.kept) < 2 {
+				t.Fatalf("the ledger has %v", l.kept)
+			}
+			for _, r := range l.kept {
+				if r.Kind == RecordSyncStarted && !strings.HasPrefix(r.Actor, "unknown") || r.Kind == RecordSyncFinished && !strings.HasPrefix(r.Actor, "unknown") {
+					t.Errorf("%s by %s", r.Kind, r.Actor)
+				}
+			}
+		})
+	}
+}

@@ -122,13 +122,15 @@ func (p *pass) planSpec(ctx context.Context, pr *proposal) (v1alpha1.PlanSpec, e
 		return spec, nil
 	}
 	var err error
-	if spec.Revisions, err = p.planRevisions(ctx); err != nil {
+	var makers []string
+	notAuthor := pr.policy.NotAuthor && pr.op.scope == decide.Full
+	if spec.Revisions, makers, err = p.planRevisions(ctx, notAuthor); err != nil {
 		return spec, err
 	}
 	if pr.op.scope == decide.Full {
-		spec.Authors = p.authors(spec.Revisions)
+		spec.Authors, err = p.authors(makers, notAuthor)
 	}
-	return spec, nil
+	return spec, err
 }
 
 func riskOf(steps []plan.Step) v1alpha1.PlanRisk {
@@ -158,12 +160,13 @@ func riskOf(steps []plan.Step) v1alpha1.PlanRisk {
 	return r
 }
 
-// planRevisions says what the plan is made from, and by whom that was made.
-func (p *pass) planRevisions(ctx context.Context) ([]v1alpha1.PlanRevision, error) {
+// planRevisions says what the plan is made from, and by whom that was made: by the
+// last commits, and where it matters by all that have come since there was nothing
+// to do.
+func (p *pass) planRevisions(ctx context.Context, all bool) (out []v1alpha1.PlanRevision, makers []string, err error) {
 	if p.st.desired == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
-	var out []v1alpha1.PlanRevision
 	for i, s := range p.app.Spec.GetSources() {
 		if i >= len(p.st.desired.revisions) {
 			break
@@ -173,17 +176,27 @@ func (p *pass) planRevisions(ctx context.Context) ([]v1alpha1.PlanRevision, erro
 		switch {
 		case errors.Is(err, errors.ErrUnsupported):
 		case err != nil:
-			return nil, fmt.Errorf("find out who has made %s: %w", r.Revision, err)
+			return nil, nil, fmt.Errorf("find out who has made %s: %w", r.Revision, err)
 		default:
 			r.Author, r.AuthorEmail = clip(c.AuthorName(), 512), clip(c.AuthorEmail(), 512)
 			r.Subject, r.Date = clip(c.Subject(), 1024), clip(c.Date, 64)
+			if all {
+				who, err := p.makers(ctx, i, s, c, p.st.desired.revisions[i])
+				if err != nil {
+					return nil, nil, fmt.Errorf("find out who has made %s: %w", r.Revision, err)
+				}
+				makers = append(makers, who...)
+				break
+			}
+			makers = append(makers, append(namesOf(c.Author), namesOf(c.Committer)...)...)
 		}
 		if i < len(p.st.desired.signatures) {
 			r.Signature = clip(signatureText(p.st.desired.signatures[i]), 1024)
+			makers = append(makers, namesOf(p.st.desired.signatures[i].Signer)...)
 		}
 		out = append(out, r)
 	}
-	return out, nil
+	return out, makers, nil
 }
 
 func (p *pass) describe(ctx context.Context, s v1alpha1.ApplicationSource, revision string) (source.Commit, error) {
@@ -215,33 +228,6 @@ func signatureText(s source.Signature) string {
 		text += " of " + s.Signer
 	}
 	return text
-}
-
-// authors are the names under which those may be known to the API server who have
-// made the changes: of the commits of now, and of those of earlier plans that were
-// never applied, whose changes are among these.
-func (p *pass) authors(revisions []v1alpha1.PlanRevision) []string {
-	var all []string
-	for _, r := range revisions {
-		local, _, _ := strings.Cut(r.AuthorEmail, "@")
-		for _, name := range []string{r.Author, r.AuthorEmail, local} {
-			if name = strings.ToLower(name); name != "" {
-				all = append(all, name)
-			}
-		}
-	}
-	for _, c := range p.e.Plans.Of(p.key) {
-		if c.Spec.Application.UID != p.app.UID || c.Spec.Scope != string(decide.Full) {
-			continue
-		}
-		if c.Status.Phase == v1alpha1.PlanApplied {
-			break
-		}
-		all = append(all, c.Spec.Authors...)
-	}
-	slices.Sort(all)
-	all = slices.Compact(all)
-	return all[:min(len(all), 1000)]
 }
 
 // clip bounds a text that others have written.

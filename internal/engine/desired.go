@@ -26,8 +26,13 @@ type desired struct {
 	// revisions of the sources, in their order; sourceTypes likewise.
 	revisions   []string
 	sourceTypes []string
+	// seen are the newest revisions of the sources that mean the same.
+	seen []string
 	// signatures of the sources, as far as the project asks for them.
 	signatures []source.Signature
+	// commits are those of the revisions that are described.
+	commits   []source.Commit
+	described []string
 	// stale says why a source could not be asked just now, so that what it said
 	// last is taken to hold; empty where all were.
 	stale string
@@ -157,7 +162,7 @@ func (e *Engine) want(ctx context.Context, r request, before *desired) (*desired
 		in.keys = keys.Fingerprint()
 	}
 	if before != nil && before.inputs == in && r.local == nil && !e.lapsed(before, r) {
-		before.stale, before.signatures = stale, signatures
+		before.stale, before.signatures, before.seen = stale, signatures, revisions
 		return before, nil
 	}
 	bundle, types, err := e.render(ctx, r, sources, keys)
@@ -175,7 +180,7 @@ func (e *Engine) want(ctx context.Context, r request, before *desired) (*desired
 		bundle.Module = &m
 	}
 	d := &desired{
-		bundle: bundle, revisions: revisions, sourceTypes: types, stale: stale, inputs: in, signatures: signatures,
+		bundle: bundle, revisions: revisions, seen: revisions, sourceTypes: types, stale: stale, inputs: in, signatures: signatures,
 		hash: hashOf(bundle.Hash, in.spec, in.values),
 	}
 	if before != nil && before.hash == d.hash {

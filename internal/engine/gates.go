@@ -19,6 +19,8 @@ type Gates interface {
 	Windows(app *v1alpha1.Application, key Key) (windows window.Set, where string)
 	// Freezes are those that may hold the Application, also such as are over.
 	Freezes(app *v1alpha1.Application, key Key) []Frozen
+	// Approval is what the Application's project asks for, or nil.
+	Approval(app *v1alpha1.Application, key Key) *v1alpha1.ApprovalPolicy
 	// Overridable says why nobody is let through, or nil: whether who asks for it
 	// may, the API server has checked.
 	Overridable() error
@@ -161,12 +163,24 @@ func (p *pass) tellOverride(req *v1alpha1.Operation, g decide.Gates) {
 		p.record(RecordOverrideIgnored, req.InitiatedBy.Username, "the override was not honoured: "+err.Error())
 		return
 	}
-	through := slices.DeleteFunc([]string{g.Frozen, g.ManualClosed}, func(s string) bool { return s == "" })
+	through := slices.DeleteFunc([]string{g.Frozen, g.ManualClosed, p.lacks()}, func(s string) bool { return s == "" })
 	what := "nothing was in the way"
 	if len(through) > 0 {
 		what = "in spite of: " + strings.Join(through, "; ")
 	}
 	p.record(RecordOverridden, req.InitiatedBy.Username, fmt.Sprintf("sync forced by %s: %s (%s)", orDefault(req.InitiatedBy.Username, "unknown"), reason, what))
+}
+
+// lacks says which approval the sync under way goes without, if any.
+func (p *pass) lacks() string {
+	if p.when() == decide.Never || !p.compared {
+		return ""
+	}
+	start := decide.Start{Scope: decide.Full}
+	if d, waits := decide.Approve(start, p.standing(p.propose(start, p.st.running))).(decide.Await); waits {
+		return d.For
+	}
+	return ""
 }
 
 // record writes down an act that somebody may be asked about later.

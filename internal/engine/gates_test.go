@@ -21,12 +21,16 @@ type fakeGates struct {
 	windows window.Set
 	frozen  []Frozen
 	strict  bool // nobody may override
+	asks    *v1alpha1.ApprovalPolicy
 }
 
 func (g *fakeGates) Windows(*v1alpha1.Application, Key) (window.Set, string) {
 	return g.windows, "project shop"
 }
 func (g *fakeGates) Freezes(*v1alpha1.Application, Key) []Frozen { return g.frozen }
+func (g *fakeGates) Approval(*v1alpha1.Application, Key) *v1alpha1.ApprovalPolicy {
+	return g.asks
+}
 func (g *fakeGates) Overridable() error {
 	if g.strict {
 		return errors.New("the API server does not check it")

@@ -59,14 +59,21 @@ type operation struct {
 	// that plan's steps: nothing else is done. Without a plan they are empty.
 	plan    string
 	allowed map[string]bool
+	// valid is how long the approvals of that plan hold.
+	valid time.Duration
 	// awaits is true while it waits for approval, asked is the plan that it waits
 	// for, and wait says so.
 	awaits      bool
 	asked, wait string
 	// ledgered is true once the ledger knows of it.
 	ledgered bool
-	blocked  []plan.Blocked
-	running  []string
+	// digest and counts are those of the plan that was begun, resumed is true where an
+	// earlier process had begun it.
+	digest  string
+	counts  plan.Counts
+	resumed bool
+	blocked []plan.Blocked
+	running []string
 }
 
 type taskKey struct {
@@ -89,9 +96,24 @@ func requestedRevisions(s *v1alpha1.SyncOperation) []string {
 func (p *pass) draft(d decide.Start) *operation {
 	op := p.automatedDraft(d)
 	if req := p.app.Operation; req != nil && req.Sync != nil && d.Scope == decide.Full {
-		op.take(req)
+		op.take(plainRequest(req))
 	}
 	return op
+}
+
+// plainRequest is a request without what only Plumb itself says of an operation: whoever
+// could say that for it would have a process that starts anew believe that people
+// have approved.
+func plainRequest(req *v1alpha1.Operation) *v1alpha1.Operation {
+	out := req.DeepCopy()
+	out.Info = slices.DeleteFunc(out.Info, func(i v1alpha1.Info) bool {
+		switch i.Name {
+		case infoID, infoScope, infoDesired, infoHeard, infoPlan, infoAwaits:
+			return true
+		}
+		return false
+	})
+	return out
 }
 
 func (p *pass) automatedDraft(d decide.Start) *operation {
@@ -168,6 +190,7 @@ func resumeOperation(s *v1alpha1.OperationState) *operation {
 		id: infoValue(s.Operation.Info, infoID), scope: decide.Scope(infoValue(s.Operation.Info, infoScope)),
 		desired: infoValue(s.Operation.Info, infoDesired), started: s.StartedAt.Time, retry: s.RetryCount,
 		made: map[plan.Address]bool{}, failed: map[taskKey]string{}, recorded: true,
+		resumed: true,
 	}
 	op.take(&s.Operation)
 	op.plan = infoValue(s.Operation.Info, infoPlan)
@@ -325,6 +348,7 @@ func (p *pass) apply(ctx context.Context, op *operation, steps []plan.Step) {
 	order := driver.Apply{
 		Desired: p.want, Operation: op.id, Steps: steps, Force: op.force, Replace: op.replace, DryRun: op.dryRun,
 		Prune: op.prune || op.scope == decide.Heal && policyOf(p.app.Spec.SyncPolicy).Prune, Partial: len(op.request.Sync.Resources) > 0,
+		MaxAge: op.valid,
 	}
 	op.applying = map[plan.Address]bool{}
 	for _, s := range steps {
@@ -442,7 +466,7 @@ func (p *pass) end(op *operation, ok bool, why string) {
 		}
 		p.st.last = last
 	}
-	p.st.ended = &endedOperation{op: op, ok: ok, message: message, at: now}
+	p.st.ended = &endedOperation{op: op, ok: ok, message: message, at: now, health: string(p.appHealth())}
 	p.noteEnd(op, ok, message)
 	phase := v1alpha1.OperationSucceeded
 	if !ok {
@@ -491,6 +515,7 @@ func (op *operation) outcome(ok bool) string {
 func (p *pass) supersede(why string) {
 	p.end(p.st.running, false, why)
 	p.st.ended.overtaken = true
+	p.noteOvertaken()
 	p.st.last = nil // what comes next is not its repetition
 }
 
@@ -504,6 +529,13 @@ type endedOperation struct {
 	overtaken bool
 	message   string
 	at        time.Time
+	// health that the Application had then.
+	health string
+}
+
+// OperationID is how the ledger knows an operation that is in a status.
+func OperationID(s *v1alpha1.OperationState) string {
+	return infoValue(s.Operation.Info, infoID)
 }
 
 func (op *operation) state(phase v1alpha1.OperationPhase, message string) *v1alpha1.OperationState {

@@ -59,6 +59,8 @@ type pass struct {
 	// meanwhile.
 	pin    *v1alpha1.Pin
 	gitHas string
+	// unwritable is true where the ledger has refused something in this pass.
+	unwritable bool
 
 	// refresh is the request to refresh that this pass has heard, if any, and
 	// generation that of the spec that it has looked at: both may be newer by the
@@ -106,6 +108,7 @@ func (e *Engine) pass(ctx context.Context, key Key) string {
 			return "rerouted"
 		}
 		p.noteDrift()
+		p.arrived()
 		f := p.facts()
 		p.decision = decide.Gated(f, p.withApproval(decide.Next(f)))
 		more = p.act(ctx) && ctx.Err() == nil
@@ -116,6 +119,7 @@ func (e *Engine) pass(ctx context.Context, key Key) string {
 	if ctx.Err() != nil {
 		return "stopped"
 	}
+	p.adopt()
 	p.finish(ctx)
 	return strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", p.decision), "decide."))
 }
@@ -265,7 +269,9 @@ func (p *pass) pending() decide.Pending {
 			case v1alpha1.DriftIgnore:
 			case "":
 				n.DriftDefault++
-			default: // report, and adopt, which is not built yet
+			case v1alpha1.DriftAdopt:
+				n.DriftAdopt++
+			default:
 				n.DriftReport++
 			}
 		}
@@ -423,7 +429,7 @@ func unheardOf(app *v1alpha1.Application) string {
 func (p *pass) refuseRequest(why string) {
 	p.st.heard, p.st.heardRequest = p.app.Generation, p.app.Operation
 	op := &operation{scope: decide.Full, started: p.e.Clock.Now()}
-	op.take(p.app.Operation)
+	op.take(plainRequest(p.app.Operation))
 	p.st.ended = &endedOperation{op: op, errored: true, message: why, at: op.started}
 	p.event(true, "OperationCompleted", "sync refused: "+why)
 }

@@ -29,6 +29,8 @@ type Preview struct {
 	Comparison driver.Comparison
 	// Revisions that the sources were read at.
 	Revisions []string
+	// Approval is who must approve a sync, by the Application and its project.
+	Approval *v1alpha1.ApprovalPolicy
 }
 
 // With gives an engine that looks with other drivers, and knows what this one
@@ -60,7 +62,7 @@ func (e *Engine) Preview(ctx context.Context, app *v1alpha1.Application, key Key
 	desired := e.desiredOf(app, t, fence, cluster, want.bundle, heldFromStatus(app.Status.Inventory))
 	desired.Full = true
 	c, err := d.Compare(ctx, desired)
-	return Preview{Bundle: want.bundle, Comparison: c, Revisions: want.revisions}, err
+	return Preview{Bundle: want.bundle, Comparison: c, Revisions: want.revisions, Approval: e.approvers(app, key)}, err
 }
 
 // Desired gives what an Application's destination would be compared with now.

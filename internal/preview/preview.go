@@ -268,12 +268,12 @@ func (r *Result) fill(app *v1alpha1.Application, p engine.Preview, secrets rende
 	for _, w := range slices.Concat(p.Bundle.Warnings, p.Comparison.Notes) {
 		r.Warnings = append(r.Warnings, secrets.Mask(w))
 	}
-	r.Then = thenOf(app)
+	r.Then = thenOf(app, p.Approval)
 }
 
-func thenOf(app *v1alpha1.Application) Then {
+func thenOf(app *v1alpha1.Application, approval *v1alpha1.ApprovalPolicy) Then {
 	switch p := app.Spec.SyncPolicy; {
-	case p != nil && p.Approval.IsRequired():
+	case approval.IsRequired():
 		return ThenApproval
 	case p == nil || !p.Automated.IsEnabled():
 		return ThenByHand

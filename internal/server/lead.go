@@ -36,6 +36,7 @@ type parts struct {
 	sources    engine.Sources
 	hosts      *hosts
 	statuses   *statuses
+	adopter    *adopter
 	reviewer   *preview.Reviewer
 	// notifications is active only while this server leads.
 	notifications *notifications
@@ -51,7 +52,8 @@ func (s *Server) lead(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.connect(installed, mark)
+	record := s.newRecorder()
+	p, err := s.connect(installed, mark, record.observer())
 	if err != nil {
 		return err
 	}
@@ -68,7 +70,14 @@ func (s *Server) lead(ctx context.Context) error {
 		return err
 	}
 	p.engine.Intents = journal
-	p.engine.Plans = p.controller.Plans()
+	if installed.Approvable {
+		p.engine.Plans = p.controller.Plans()
+	}
+	p.adopter = newAdopter(s, p)
+	p.engine.Adoptions = p.adopter
+	if record != nil {
+		p.engine.Ledger = record
+	}
 	p.engine.Ledger = p.notifications.over(p.engine.Ledger)
 	if err := p.fleet.Start(ctx); err != nil {
 		return err
@@ -80,9 +89,12 @@ func (s *Server) lead(ctx context.Context) error {
 		return err
 	}
 	p.retainIntents(journal)
+	defer record.start(ctx, p)()
 	p.notifications.begin()
 	end := s.startReviews(ctx, p, mark)
 	defer end()
+	endAdopting := s.startAdopting(ctx, p)
+	defer endAdopting()
 	defer cancel()
 	s.leading.Store(p)
 	defer s.leading.Store(nil)
@@ -121,7 +133,7 @@ func (s *Server) counted() *rest.Config {
 }
 
 // connect makes the parts and joins them.
-func (s *Server) connect(installed controller.Installed, mark mark) (*parts, error) {
+func (s *Server) connect(installed controller.Installed, mark mark, declared controller.Declared) (*parts, error) {
 	p := &parts{sources: s.sources.engine()}
 	p.assessor.Store(assess.New())
 	namespaces := []string{controller.SystemNamespace}
@@ -140,8 +152,8 @@ func (s *Server) connect(installed controller.Installed, mark mark) (*parts, err
 		return nil, err
 	}
 	p.controller, err = controller.New(controller.Options{
-		ApplicationChanged: p.notifications.applicationChanged,
-		Config:             s.counted(), Installed: installed, Clusters: p.fleet, Lenient: s.lenient, Artifacts: s.artifacts(), Log: s.Log,
+		ApplicationChanged: p.notifications.applicationChanged, Declared: declared,
+		Config: s.counted(), Installed: installed, Clusters: p.fleet, Lenient: s.lenient, Artifacts: s.artifacts(), Log: s.Log,
 		CredentialsChanged: p.refresh,
 		SettingsChanged: func(data map[string]string) {
 			p.assessor.Store(assess.New(assess.WithOverrides(data)))

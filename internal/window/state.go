@@ -114,21 +114,27 @@ const (
 	// maxTurns and horizon bound how far ahead is looked.
 	maxTurns = 500
 	horizon  = 366 * 24 * time.Hour
+	// maxAsked bounds how often schedules are asked for that: who writes many
+	// windows must not keep everybody else waiting.
+	maxAsked = 20_000
 )
 
 // Turns gives when the windows next open or close for syncs that nobody asks for;
 // zero where that is too far ahead to say.
 func (s Set) Turns(now time.Time) time.Time {
 	was := s.open(now, false)
-	at := now
+	at, left := now, maxAsked
 	for range maxTurns {
 		var first time.Time
+		if left -= len(s); left < 0 {
+			return time.Time{}
+		}
 		for i := range s {
-			if next := s[i].next(at); !next.IsZero() && (first.IsZero() || next.Before(first)) {
+			if next := s[i].next(at, &left); !next.IsZero() && (first.IsZero() || next.Before(first)) {
 				first = next
 			}
 		}
-		if first.IsZero() || first.Sub(now) > horizon {
+		if left < 0 || first.IsZero() || first.Sub(now) > horizon {
 			return time.Time{}
 		}
 		if at = first; s.open(at, false) != was {

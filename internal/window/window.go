@@ -158,12 +158,15 @@ func (w *Window) Active(at time.Time) bool {
 const maxRuns = 100
 
 // next is when the window next opens or closes; zero where it does not, as far as
-// one can see.
-func (w *Window) next(at time.Time) time.Time {
+// one can see. left is how often schedules may still be asked.
+func (w *Window) next(at time.Time, left *int) time.Time {
+	if *left -= 2; *left < 0 {
+		return time.Time{}
+	}
 	wall := w.wall(at)
 	turn := w.schedule.Next(wall)
 	if begun := w.schedule.Next(wall.Add(-w.duration)); !begun.IsZero() && !begun.After(wall) {
-		turn = w.ends(begun)
+		turn = w.ends(begun, left)
 	}
 	if turn.IsZero() {
 		return turn
@@ -176,8 +179,11 @@ func (w *Window) next(at time.Time) time.Time {
 }
 
 // ends is when a window that has begun ends, if it does not begin again before.
-func (w *Window) ends(begun time.Time) time.Time {
+func (w *Window) ends(begun time.Time, left *int) time.Time {
 	for range maxRuns {
+		if *left--; *left < 0 {
+			return time.Time{}
+		}
 		ends := begun.Add(w.duration)
 		again := w.schedule.Next(begun)
 		if again.IsZero() || again.After(ends) {

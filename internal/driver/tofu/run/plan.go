@@ -75,7 +75,7 @@ func (r *Runner) Plan(ctx context.Context, o PlanOptions) (*Planned, error) {
 }
 
 func (r *Runner) planArgs(o PlanOptions) ([]string, error) {
-	args := []string{"plan", "-json", "-input=false", "-detailed-exitcode", r.lockTimeout()}
+	args := []string{"plan", "-json", "-input=false", "-detailed-exitcode", r.planLock()}
 	if o.Destroy {
 		args = append(args, "-destroy")
 	}
@@ -103,6 +103,15 @@ func (r *Runner) planArgs(o PlanOptions) ([]string, error) {
 }
 
 func (r *Runner) lockTimeout() string { return "-lock-timeout=" + r.config.LockTimeout.String() }
+
+// planLock has the state locked in a backend of the module's own only. One run at a
+// time is in our folder, and what a plan runs may not write to the state there.
+func (r *Runner) planLock() string {
+	if r.config.OwnBackend {
+		return r.lockTimeout()
+	}
+	return "-lock=false"
+}
 
 func (r *Runner) planOnce(ctx context.Context, args []string, o PlanOptions) (*Planned, error) {
 	if err := r.clearPlans(o.Keep); err != nil {

@@ -17,7 +17,10 @@ import (
 
 // reach is what a run may read and write.
 func (r *Runner) reach(j job) isolate.Reach {
-	write := append([]string{r.folder.home(), r.temp(), r.config.Tree, filepath.Dir(r.folder.State(""))}, j.writes...)
+	write := append([]string{r.folder.home(), r.temp(), r.config.Tree}, j.writes...)
+	if j.operation != "plan" { // nobody has agreed to what a plan runs: it changes no state
+		write = append(write, filepath.Dir(r.folder.State("")))
+	}
 	if j.operation == "init" || j.operation == "workspace" {
 		write = append(write, r.initWrites()...)
 	}
