@@ -186,7 +186,7 @@ func (n *notifications) watch(ctx context.Context) {
 			if n.active.Load() {
 				e := n.event(key, app)
 				e.Known = app.Status.ReconciledAt != nil && time.Since(app.Status.ReconciledAt.Time) > newsTime
-				n.commits.take(about{Event: e, key: key})
+				n.commits.take(about{Event: e, key: key, ask: n.serves.Load() && !e.Known})
 			}
 			return subscribes(app.Annotations) || subscribes(n.projectOf(app, key).Annotations)
 		})...)
