@@ -45,6 +45,11 @@ const (
 	ConditionSyncWindow ApplicationConditionType = "SyncWindow"
 	// ConditionFrozen says that nothing is changed until somebody thaws.
 	ConditionFrozen ApplicationConditionType = "Frozen"
+	// ConditionDriftProposed names the branch or pull request that proposes to Git
+	// what was changed where it runs.
+	ConditionDriftProposed ApplicationConditionType = "DriftProposed"
+	// ConditionAdoptError says why drift could not be proposed to Git.
+	ConditionAdoptError ApplicationConditionType = "AdoptError"
 	// ConditionPinned says that an Application is held at a revision, whatever Git
 	// has.
 	ConditionPinned ApplicationConditionType = "Pinned"

@@ -19,9 +19,6 @@ var applicationGaps = []gap[ApplicationSpec]{
 	{"syncPolicy.approval.pullRequest", false, func(s *ApplicationSpec) bool {
 		return s.SyncPolicy != nil && s.SyncPolicy.Approval.IsRequired() && isTrue(s.SyncPolicy.Approval.PullRequest)
 	}},
-	{"syncPolicy.drift.default", false, func(s *ApplicationSpec) bool {
-		return s.SyncPolicy != nil && s.SyncPolicy.Drift != nil && s.SyncPolicy.Drift.Default == DriftAdopt
-	}},
 }
 
 var sourceGaps = []gap[ApplicationSource]{
@@ -32,10 +29,6 @@ var sourceGaps = []gap[ApplicationSource]{
 	{"kustomize.version", false, func(s *ApplicationSource) bool {
 		return s.Kustomize != nil && s.Kustomize.Version != ""
 	}},
-}
-
-var driftRuleGaps = []gap[DriftRule]{
-	{"action", false, func(r *DriftRule) bool { return r.Action == DriftAdopt }},
 }
 
 var projectGaps = []gap[AppProjectSpec]{
@@ -77,12 +70,6 @@ func unimplemented(spec *ApplicationSpec, blocking bool) []string {
 		paths = append(paths, find(sourceGaps, "spec.source", spec.Source, blocking)...)
 	}
 	paths = append(paths, find(applicationGaps, "spec", spec, blocking)...)
-	if spec.SyncPolicy != nil && spec.SyncPolicy.Drift != nil {
-		rules := spec.SyncPolicy.Drift.Rules
-		for i := range rules {
-			paths = append(paths, find(driftRuleGaps, fmt.Sprintf("spec.syncPolicy.drift.rules[%d]", i), &rules[i], blocking)...)
-		}
-	}
 	return paths
 }
 

@@ -135,7 +135,7 @@ var layers = []struct {
 		"internal/localkube", "internal/demo", "internal/server", "internal/controller", "internal/diff", "internal/artifact", "internal/window", "internal/notify",
 		"internal/ledger/...",
 		"internal/adopt", "internal/gitwrite",
-		"internal/preview",
+		"internal/scm/...", "internal/preview",
 	}, contracts...), "a client: it starts the composition root, and uses renderers and health checks offline; it never drives a destination itself"},
 	{"cmd/plumb", []string{"internal/cli", "internal/localkube/components"}, "the one program that holds everything"},
 	{"bench/tofu", append([]string{"internal/driver/tofu", "internal/driver/tofu/probe/..."}, contracts...), "it measures the probe and the driver themselves, beside bare tools"},

@@ -23,6 +23,7 @@ type adoptFlags struct {
 	fields                []string
 	branch, base, message string
 	dryRun, deletions     bool
+	pullRequest           pullRequestFlag
 }
 
 func (c commandline) newAdoptCommand() *cobra.Command {
@@ -71,6 +72,7 @@ Exits with 1 where there was something to adopt, and none of it could be.`,
 	flags.StringVarP(&f.message, "message", "m", "", "first line of the commit's `MESSAGE`")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "show what would be committed, and push nothing")
 	flags.BoolVar(&f.deletions, "deletions", false, "take resources out of Git that were deleted where they run")
+	f.pullRequest.bind(flags)
 	return cmd
 }
 
@@ -89,7 +91,7 @@ func (c commandline) adopt(ctx context.Context, name string, resources []string,
 		if !o.machine() {
 			view.files(p)
 		}
-		git, err := c.newCommitter(ctx)
+		git, err := c.newCommitter(ctx, f.pullRequest)
 		if err != nil {
 			return err
 		}
@@ -137,7 +139,7 @@ func (c commandline) proposal(ctx context.Context, a application, resources []st
 		},
 	}
 	for i, s := range sources {
-		r.Sources = append(r.Sources, adopt.Source{Spec: s, Tree: trees[i], ReadOnly: readOnly(s, f.base)})
+		r.Sources = append(r.Sources, adopt.Source{Spec: s, Tree: trees[i], ReadOnly: adopt.ReadOnly(s, f.base)})
 	}
 	for _, held := range result.Comparison.Resources {
 		r.Resources = append(r.Resources, held.Ref)
@@ -310,7 +312,11 @@ func (v adoptView) pushed(d pushed, what string) {
 	default:
 		fmt.Fprintf(v.err, "%s: pushed %s to %s\n", what, d.Branch, d.Repository)
 	}
-	if d.URL != "" {
+	switch {
+	case d.PullRequest:
+		fmt.Fprintf(v.err, "Pull request: %s\n", d.URL)
+		return
+	case d.URL != "":
 		fmt.Fprintf(v.err, "Open a pull request: %s\n", d.URL)
 		return
 	}

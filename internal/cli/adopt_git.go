@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/adopt"
 	"github.com/plumb-dev/plumb/internal/gitwrite"
 	"github.com/plumb-dev/plumb/internal/source"
@@ -18,8 +17,10 @@ import (
 // pushTimeout bounds one command of git that writes.
 const pushTimeout = 5 * time.Minute
 
-// opener opens pull requests. There may be none.
+// opener opens pull requests.
 type opener interface {
+	// Open gives the page of the pull request of a branch, which it opens where
+	// there is none. It is empty where nothing is known with which to open one.
 	Open(ctx context.Context, repo, head, base, title, body string) (url string, err error)
 }
 
@@ -29,9 +30,11 @@ type committer struct {
 	writer *gitwrite.Writer
 	who    gitwrite.Identity
 	opener opener
+	// must is set where a pull request has been asked for.
+	must bool
 }
 
-func (c commandline) newCommitter(ctx context.Context) (*committer, error) {
+func (c commandline) newCommitter(ctx context.Context, pulls pullRequestFlag) (*committer, error) {
 	dir := c.env.CacheDir
 	if dir == "" {
 		var err error
@@ -43,9 +46,13 @@ func (c commandline) newCommitter(ctx context.Context) (*committer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &committer{writer: gitwrite.New(program), who: gitwrite.Identity{
+	out := &committer{writer: gitwrite.New(program), must: pulls == pullRequestAlways, who: gitwrite.Identity{
 		Name: configured(ctx, program, "user.name", "Plumb"), Email: configured(ctx, program, "user.email", "plumb@localhost"),
-	}}, nil
+	}}
+	if pulls != pullRequestNever {
+		out.opener = c.env.Hosts
+	}
+	return out, nil
 }
 
 // configured is what the user has told git.
@@ -64,8 +71,10 @@ type pushed struct {
 	Branch     string `json:"branch,omitempty"`
 	Commit     string `json:"commit,omitempty"`
 	// URL on which a pull request can be opened, or that of the one opened.
-	URL       string `json:"url,omitempty"`
-	Unchanged bool   `json:"unchanged,omitempty"`
+	URL string `json:"url,omitempty"`
+	// PullRequest is true where there is one, at URL.
+	PullRequest bool `json:"pullRequest,omitempty"`
+	Unchanged   bool `json:"unchanged,omitempty"`
 }
 
 // done completes what is shown of a push.
@@ -75,41 +84,20 @@ func (c *committer) done(ctx context.Context, repo string, p gitwrite.Pushed, ti
 		return out, nil
 	}
 	out.URL = gitwrite.CompareURL(repo, p.Base, p.Branch)
-	if c.opener != nil {
-		url, err := c.opener.Open(ctx, repo, p.Branch, p.Base, title, body)
-		if err != nil {
-			return out, fmt.Errorf("the branch %s is pushed, but the pull request can't be opened: %w", p.Branch, err)
-		}
-		out.URL = url
+	if c.opener == nil {
+		return out, nil
+	}
+	url, err := c.opener.Open(ctx, repo, p.Branch, p.Base, title, body)
+	switch {
+	case err != nil:
+		return out, fmt.Errorf("the branch %s is pushed, but the pull request can't be opened: %w", p.Branch, err)
+	case url != "":
+		out.URL, out.PullRequest = url, true
+	case c.must:
+		return out, fmt.Errorf("the branch %s is pushed, but no pull request is opened: there is no token for %s in the environment (GH_TOKEN, GITLAB_TOKEN, GITEA_TOKEN, or PLUMB_GIT_HOST and PLUMB_GIT_HOST_TOKEN)",
+			p.Branch, out.Repository)
 	}
 	return out, nil
-}
-
-// readOnly says why nothing can be committed to a source, as far as its
-// declaration tells.
-func readOnly(s v1alpha1.ApplicationSource, base string) string {
-	switch {
-	case s.IsHelmRepo():
-		return "the chart " + s.Chart + " comes from a chart repository, which is not edited"
-	case s.IsOCI():
-		return "it comes from an OCI registry, which is not edited"
-	case base == "" && len(s.TargetRevision) == 40 && strings.Trim(s.TargetRevision, "0123456789abcdef") == "":
-		return "the source is held at a commit (targetRevision): name the branch to commit to with --base"
-	case base == "" && strings.ContainsAny(s.TargetRevision, "*^~<>="):
-		return "the source follows tags (targetRevision " + s.TargetRevision + "): name the branch to commit to with --base"
-	}
-	return ""
-}
-
-// baseOf is the branch that a source follows; empty for the default one.
-func baseOf(s v1alpha1.ApplicationSource, base string) string {
-	if base != "" {
-		return base
-	}
-	if s.TargetRevision == "HEAD" {
-		return ""
-	}
-	return strings.TrimPrefix(s.TargetRevision, "refs/heads/")
 }
 
 // commitFiles pushes files, a branch for each repository that they are in.
@@ -119,13 +107,13 @@ func (c *committer) commitFiles(ctx context.Context, a application, o adoptFlags
 	changes := map[place][]gitwrite.Change{}
 	sources := a.sources()
 	for _, f := range p.Files {
-		at := place{sources[f.Source].RepoURL, baseOf(sources[f.Source], o.base)}
+		at := place{sources[f.Source].RepoURL, adopt.Base(sources[f.Source], o.base)}
 		if !slices.Contains(places, at) {
 			places = append(places, at)
 		}
 		changes[at] = append(changes[at], gitwrite.Change{Path: f.Path, Before: f.Before, After: f.After})
 	}
-	message := adoptMessage(a, o, p)
+	message := adopt.Message(o.message, a.key.Name, a.key.String(), p.Adopted)
 	title, body, _ := strings.Cut(message, "\n\n")
 	var out []pushed
 	for _, at := range places {
@@ -146,46 +134,4 @@ func (c *committer) commitFiles(ctx context.Context, a application, o adoptFlags
 		}
 	}
 	return out, nil
-}
-
-// adoptMessage says what is adopted, and why it differed.
-func adoptMessage(a application, o adoptFlags, p adopt.Proposal) string {
-	var b strings.Builder
-	b.WriteString(o.message)
-	if o.message == "" {
-		fmt.Fprintf(&b, "Adopt what runs into %s", a.key.Name)
-	}
-	fmt.Fprintf(&b, "\n\nThe Application %s was changed where it runs. This makes Git say so:\n\n", a.key)
-	const most = 100
-	for i, item := range p.Adopted {
-		if i == most {
-			fmt.Fprintf(&b, "- and %d more\n", len(p.Adopted)-most)
-			break
-		}
-		fmt.Fprintf(&b, "- %s\n", itemText(item))
-	}
-	return b.String()
-}
-
-func itemText(item adopt.Item) string {
-	if item.Field == "" {
-		return string(item.Ref.Address()) + ": deleted"
-	}
-	return fmt.Sprintf("%s %s: %s -> %s", item.Ref.Address(), item.Field, brief(item.Declared), brief(item.Live))
-}
-
-// brief writes a value in a few words.
-func brief(v any) string {
-	switch v := v.(type) {
-	case nil:
-		return "(none)"
-	case map[string]any, []any:
-		return "(…)"
-	default:
-		text := printable(fmt.Sprint(v))
-		if runes := []rune(text); len(runes) > 60 {
-			text = string(runes[:60]) + "…"
-		}
-		return text
-	}
 }

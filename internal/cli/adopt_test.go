@@ -243,7 +243,7 @@ func TestCommitFilesOpensAPullRequest(t *testing.T) {
 	r := newGitRepo(t)
 	r.commit("first", map[string]string{"a.yaml": "a: 1\n"})
 	c := commandline{env: environment{CacheDir: t.TempDir()}}
-	git, err := c.newCommitter(t.Context())
+	git, err := c.newCommitter(t.Context(), pullRequestIfPossible)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -312,7 +312,7 @@ func (d *scenario) plumb(ctx context.Context, code int, args ...string) (string,
 	var out, problem bytes.Buffer
 	env := d.c.env
 	env.NoColor, env.CacheDir = true, filepath.Join(d.options.dataDir, "cache") // nothing is left behind
-	got := run(ctx, append(args, "--kubeconfig", d.local.main.Kubeconfig()), Streams{In: strings.NewReader(""), Out: &out, Err: &problem}, env)
+	got := run(ctx, append(args, "--data-dir", d.options.dataDir, "--kubeconfig", d.local.main.Kubeconfig()), Streams{In: strings.NewReader(""), Out: &out, Err: &problem}, env)
 	if got != code {
 		return "", fmt.Errorf("plumb %s: exit code %d, not %d: %s", strings.Join(args, " "), got, code, strings.TrimSpace(problem.String()+out.String()))
 	}

@@ -19,12 +19,17 @@ type environment struct {
 	// CacheDir is where previews keep what they fetch: plumb in the user's cache
 	// directory where it is empty.
 	CacheDir string
+	// StateDir is where a server keeps what must not be lost, if nobody says where;
+	// empty where there is no home either.
+	StateDir string
 	// Program is the path of this program, for processes that it starts.
 	Program string
 	// Sops is where the user's own keys are.
 	Sops localKeys
 	// Tools are how OpenTofu and Terraform are run.
 	Tools server.Tools
+	// Hosts are the tokens for hosts of repositories.
+	Hosts hostTokens
 }
 
 func readEnvironment() environment {
@@ -35,6 +40,11 @@ func readEnvironment() environment {
 		env.DataDir = filepath.Join(dir, "plumb")
 	} else if home, err := os.UserHomeDir(); err == nil {
 		env.DataDir = filepath.Join(home, ".local", "share", "plumb")
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		env.StateDir = filepath.Join(dir, "plumb")
+	} else if home, err := os.UserHomeDir(); err == nil {
+		env.StateDir = filepath.Join(home, ".local", "state", "plumb")
 	}
 	if program, err := os.Executable(); err == nil {
 		env.Program = program
@@ -47,6 +57,7 @@ func readEnvironment() environment {
 		env.Sops.usual = filepath.Join(dir, "sops", "age", "keys.txt")
 	}
 	env.Tools = toolsOf(os.Environ())
+	env.Hosts = hostTokensOf(os.Getenv)
 	return env
 }
 

@@ -130,6 +130,8 @@ conditions: [{type: Pinned, message: pinned at aaaaaaa}]
 	w.expect(1, []string{"2 revisions were given"}, "pin", name, "--reason", "x", "--to", "aaaa,bbbb")
 	w.expect(0, []string{"follows Git again", "plumb sync web"}, "unpin", name)
 	w.expect(0, []string{"is not pinned"}, "unpin", name)
+	w.expect(0, []string{"pinned at ccccccc", "plumb unpin web"}, "rollback", name, "--pin", "--reason", "y", "--to", "cccccccc")
+	w.expect(0, []string{"follows Git again"}, "unpin", name)
 	if _, pinned := v1alpha1.PinOf(w.get(key).Annotations); pinned {
 		t.Error("it is pinned still")
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/adopt"
 	"github.com/plumb-dev/plumb/internal/gitwrite"
 	"github.com/plumb-dev/plumb/internal/render"
 	"github.com/plumb-dev/plumb/internal/source"
@@ -22,6 +23,25 @@ type rollbackFlags struct {
 	to, branch, base, message string
 	paths                     []string
 	push, dryRun, whole       bool
+	pullRequest               pullRequestFlag
+	// pin holds it there at once instead, and why, with the gates overridden or not.
+	pin, override bool
+	reason        string
+}
+
+// check refuses flags that do not go together.
+func (f *rollbackFlags) check() error {
+	switch {
+	case f.push && f.branch != "":
+		return errors.New("--push is without --branch")
+	case f.push && f.pullRequest == pullRequestAlways:
+		return errors.New("--push is without --pull-request")
+	case !f.pin && (f.reason != "" || f.override):
+		return errors.New("--reason and --override are for --pin: a commit says why in its --message")
+	case f.pin && (f.push || f.branch != "" || f.base != "" || f.message != "" || f.dryRun || f.whole || len(f.paths) > 0 || f.pullRequest == pullRequestAlways):
+		return errors.New("--pin makes no commit: it goes with --to, --reason and --override only")
+	}
+	return nil
 }
 
 func (c commandline) newRollbackCommand() *cobra.Command {
@@ -43,10 +63,14 @@ With --whole-commits these commits are reverted as they are instead, with all th
 they have changed; where that conflicts with later ones, the files are named and
 nothing is pushed.
 
-It is pushed by the git of this machine, with your own rights and your own name.`,
+It is pushed by the git of this machine, with your own rights and your own name.
+
+With --pin no commit is made: the Application is held at that revision at once, as
+"plumb pin" does, until "plumb unpin". Make the commit after it, and then unpin.`,
 		Example: `  plumb rollback web --dry-run
   plumb rollback web --to 12
-  plumb rollback web --to 1a2b3c4 --push`,
+  plumb rollback web --to 1a2b3c4 --push
+  plumb rollback web --pin --reason "checkout fails"     # at once; Git follows later`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 2 && f.to == "" {
 				args = args[:1]
@@ -58,8 +82,11 @@ It is pushed by the git of this machine, with your own rights and your own name.
 			if len(args) == 2 {
 				f.to = args[1]
 			}
-			if f.push && f.branch != "" {
-				return usageError(cmd, "--push is without --branch")
+			if err := f.check(); err != nil {
+				return usageError(cmd, err.Error())
+			}
+			if f.pin {
+				return c.rollbackByPin(cmd.Context(), args[0], s, f)
 			}
 			return c.rollbackByCommit(cmd.Context(), args[0], s, f, &o)
 		},
@@ -76,7 +103,28 @@ It is pushed by the git of this machine, with your own rights and your own name.
 	flags.StringArrayVar(&f.paths, "path", nil, "take this `PATH` of the repository back, too (a base that others share, say); may be repeated")
 	flags.BoolVar(&f.whole, "whole-commits", false, "revert the commits as they are, with what they have changed elsewhere")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "show what would be committed, and push nothing")
+	f.pullRequest.bind(flags)
+	flags.BoolVar(&f.pin, "pin", false, "make no commit: hold the Application there at once (plumb pin)")
+	flags.StringVar(&f.reason, "reason", "", "with --pin: `WHY`, shown until the pin is taken away")
+	flags.BoolVar(&f.override, "override", false, "with --pin: also in a closed sync window or a freeze (takes the verb override)")
 	return cmd
+}
+
+// rollbackByPin holds an Application at an earlier revision.
+func (c commandline) rollbackByPin(ctx context.Context, name string, s selection, f rollbackFlags) error {
+	r := pinRequest{to: f.to, reason: f.reason, override: f.override}
+	if err := r.check(); err != nil {
+		return err
+	}
+	a, err := c.connection.find(ctx, name, s)
+	if err != nil {
+		return err
+	}
+	if err := c.pin(ctx, a, r); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.streams.Err, "Git still says otherwise: plumb rollback %s --to … makes the commit, and then plumb unpin %s\n", a.key.Name, a.key.Name)
+	return nil
 }
 
 // rollbackTarget is one source that goes back.
@@ -106,7 +154,7 @@ func (c commandline) rollbackByCommit(ctx context.Context, name string, s select
 	if err != nil {
 		return err
 	}
-	git, err := c.newCommitter(ctx)
+	git, err := c.newCommitter(ctx, f.pullRequest)
 	if err != nil {
 		return err
 	}
@@ -151,7 +199,7 @@ func (c *committer) rollBack(ctx context.Context, a application, t rollbackTarge
 	if message == "" {
 		message = fmt.Sprintf("Roll %s back to %s", a.key.Name, shortRevision(t.to))
 	}
-	options := gitwrite.Options{Base: baseOf(t.source, f.base), Branch: f.branch, Direct: f.push, Message: message, Author: c.who}
+	options := gitwrite.Options{Base: adopt.Base(t.source, f.base), Branch: f.branch, Direct: f.push, Message: message, Author: c.who}
 	done, err := c.writer.Revert(ctx, gitwrite.Repo{URL: t.source.RepoURL}, options, gitwrite.Revert{
 		To: t.to, Paths: t.paths, Whole: f.whole, Application: a.key.Name,
 	}, f.dryRun)
@@ -187,7 +235,7 @@ func rollbackTargets(a application, f rollbackFlags) ([]rollbackTarget, error) {
 			}
 			continue
 		}
-		if why := readOnly(s, f.base); why != "" {
+		if why := adopt.ReadOnly(s, f.base); why != "" {
 			return nil, errors.New(why)
 		}
 		out = append(out, rollbackTarget{s, revisions[i], pathsOf(sources, i, f.paths)})
@@ -200,7 +248,7 @@ func joined(targets []rollbackTarget, f rollbackFlags) []rollbackTarget {
 	var out []rollbackTarget
 	for _, t := range targets {
 		i := slices.IndexFunc(out, func(o rollbackTarget) bool {
-			return source.SameRepo(o.source.RepoURL, t.source.RepoURL) && o.to == t.to && baseOf(o.source, f.base) == baseOf(t.source, f.base)
+			return source.SameRepo(o.source.RepoURL, t.source.RepoURL) && o.to == t.to && adopt.Base(o.source, f.base) == adopt.Base(t.source, f.base)
 		})
 		if i < 0 {
 			out = append(out, t)

@@ -92,14 +92,14 @@ func newRootCommand(streams Streams, env environment) *cobra.Command {
 		&cobra.Group{ID: groupCheck, Title: "Check and learn:"},
 	)
 	c := commandline{streams: streams, env: env, connection: &connection{env: env}}
-	addGroup(root, groupRun, c.newUpCommand(), c.newDownCommand(), c.newResetCommand(), newServerCommand(streams, env.Tools))
+	addGroup(root, groupRun, c.newUpCommand(), c.newDownCommand(), c.newResetCommand(), newServerCommand(streams, env))
 	addGroup(root, groupLook,
 		c.newGetCommand(), c.newDescribeCommand(), c.newDiffCommand(), c.newPlanCommand(), c.newPlansCommand(), c.newPreviewCommand(),
 		c.newTreeCommand(), c.newHistoryCommand(), c.newLogsCommand(), c.newWindowsCommand(),
 		c.newAuditCommand(), c.newReportCommand())
 	addGroup(root, groupChange,
 		c.newSyncCommand(), c.newApproveCommand(), c.newRejectCommand(), c.newRefreshCommand(), c.newStateCommand(), c.newWaitCommand(), c.newRollbackCommand(), c.newAdoptCommand(),
-		c.newPinCommand(), c.newUnpinCommand(), c.newFreezeCommand(), c.newThawCommand(), c.newDeleteCommand())
+		c.newPinCommand(), c.newUnpinCommand(), c.newFreezeCommand(), c.newThawCommand(), c.newDeleteCommand(), c.newDestroyCommand())
 	addGroup(root, groupCheck,
 		c.newRenderCommand(), newHealthCommand(streams), newValidateCommand(streams), c.newNotifyCommand(), c.newVersionCommand())
 	addGroup(root, "", c.newDemoCommand())

@@ -41,11 +41,14 @@ type serverFlags struct {
 	kubeconfig, context, dataDir string
 	webhookSecret                string
 	logFormat, logLevel          string
+	ledger, ledgerPostgres       string
+	stateDir                     string
 	options                      server.Options
 }
 
-func newServerCommand(streams Streams, tools server.Tools) *cobra.Command {
-	f := serverFlags{options: server.Options{Tools: tools}}
+func newServerCommand(streams Streams, env environment) *cobra.Command {
+	tools := env.Tools
+	f := serverFlags{options: server.Options{Tools: tools}, stateDir: env.StateDir}
 	cmd := &cobra.Command{
 		Use:               "server",
 		Aliases:           []string{"controller", "serve"},
@@ -62,6 +65,9 @@ func newServerCommand(streams Streams, tools server.Tools) *cobra.Command {
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig `FILE` of the control plane")
 	flags.StringVar(&f.context, "context", "", "`NAME` of the context in the kubeconfig")
 	flags.StringVar(&f.dataDir, "data-dir", "", "`DIR` for mirrors of repositories and working folders of modules; keep it over restarts (default: plumb in the user's cache directory)")
+	flags.StringVar(&f.ledger, "ledger", ledgerRequired, "`MODE` of recording changes: required (nothing is changed that cannot be recorded) or off")
+	flags.StringVar(&f.options.Ledger.Dir, "ledger-dir", "", "`DIR` of the ledger, never to be lost (default: ledger in --data-dir or, without that, in plumb in the user's state directory)")
+	flags.StringVar(&f.ledgerPostgres, "ledger-postgres-file", "", "`FILE` with the address of a PostgreSQL database for the ledger's index (default: a file beside the log)")
 	flags.BoolVar(&f.options.ArgoObjects, "argocd-objects", false, "hold argoproj.io Applications also where Argo CD has defined them")
 	flags.BoolVar(&f.options.LeaderElect, "leader-elect", true, "let one of several servers work and the others stand by")
 	flags.StringVar(&f.options.Listen, "listen", "", "`ADDRESS` for HTTP, or \"off\" (default: "+server.DefaultListen+", or a free port)")
@@ -79,6 +85,9 @@ func newServerCommand(streams Streams, tools server.Tools) *cobra.Command {
 	_ = cmd.MarkFlagFilename("kubeconfig")
 	_ = cmd.MarkFlagDirname("data-dir")
 	_ = cmd.MarkFlagFilename("webhook-secret-file")
+	_ = cmd.MarkFlagDirname("ledger-dir")
+	_ = cmd.MarkFlagFilename("ledger-postgres-file")
+	_ = cmd.RegisterFlagCompletionFunc("ledger", cobra.FixedCompletions([]string{ledgerRequired, ledgerOff}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("module-isolation", cobra.FixedCompletions([]string{"required", "preferred", "off"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
@@ -98,6 +107,9 @@ func (f *serverFlags) run(ctx context.Context, logs io.Writer) error {
 			return err
 		}
 	}
+	if err := f.setLedger(); err != nil {
+		return err
+	}
 	if f.options.Workers < 1 {
 		return fmt.Errorf("--workers is %d: it must be at least 1", f.options.Workers)
 	}
@@ -111,6 +123,41 @@ func (f *serverFlags) run(ctx context.Context, logs io.Writer) error {
 		}
 	}
 	return server.Run(ctx, f.options)
+}
+
+// The values of --ledger.
+const (
+	ledgerRequired = "required"
+	ledgerOff      = "off"
+)
+
+// setLedger says where changes are recorded. A cache directory is no place for it.
+func (f *serverFlags) setLedger() error {
+	o := &f.options.Ledger
+	switch f.ledger {
+	case ledgerRequired:
+	case ledgerOff:
+		o.Off = true
+		return nil
+	default:
+		return fmt.Errorf("--ledger is %q: it must be %s or %s", f.ledger, ledgerRequired, ledgerOff)
+	}
+	if f.ledgerPostgres != "" {
+		raw, err := os.ReadFile(f.ledgerPostgres)
+		if err != nil {
+			return fmt.Errorf("read the address of the ledger's database: %w", err)
+		}
+		if o.Postgres = strings.TrimSpace(string(raw)); o.Postgres == "" {
+			return fmt.Errorf("there is no address of a database in %s", f.ledgerPostgres)
+		}
+	}
+	if o.Dir == "" && f.dataDir == "" {
+		if f.stateDir == "" {
+			return errors.New("there is no home directory to keep the ledger in: say where with --ledger-dir, or do without it with --ledger=off")
+		}
+		o.Dir = filepath.Join(f.stateDir, "ledger")
+	}
+	return nil
 }
 
 // serverConfig finds the control plane: a kubeconfig, or the cluster that the

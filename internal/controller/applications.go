@@ -82,6 +82,9 @@ func newer(a, b *v1alpha1.Application) bool {
 
 // applicationChanged passes on what the engine should look at.
 func (c *Controller) applicationChanged(g *group, old, now *v1alpha1.Application) {
+	if c.declared != nil {
+		c.declared.Application(g.gv.Group, old, now)
+	}
 	switch {
 	case now == nil:
 		g.mu.Lock()

@@ -49,6 +49,14 @@ type Clusters interface {
 	OfProject(project string) []string
 }
 
+// Declared is told of each object that is declared: at the start, and whenever it
+// changes. The objects are shared; what is gone is nil. It must not block.
+type Declared interface {
+	Application(group string, old, now *v1alpha1.Application)
+	Project(group string, old, now *v1alpha1.AppProject)
+	Freeze(now *v1alpha1.Freeze)
+}
+
 // Options of a Controller.
 type Options struct {
 	// Config reaches the control plane's API server.
@@ -68,7 +76,9 @@ type Options struct {
 	Lenient bool
 	// Artifacts keeps what is too large for a Plan. May be nil.
 	Artifacts Artifacts
-	Log       *slog.Logger
+	// Declared is told of what is declared. May be nil.
+	Declared Declared
+	Log      *slog.Logger
 }
 
 // Controller mirrors the control plane's objects and writes their status.
@@ -91,6 +101,8 @@ type Controller struct {
 	// plans is nil in a lenient controller, which only looks.
 	plans *Plans
 
+	// declared is told of what is declared; it may be nil.
+	declared Declared
 	// live is set once all mirrors are filled; what changes before then is no
 	// news to the engine.
 	live atomic.Bool
@@ -128,7 +140,7 @@ func New(o Options) (*Controller, error) {
 	c := &Controller{
 		log: o.Log, lenient: o.Lenient, clusters: o.Clusters, renewed: o.CredentialsChanged, settled: o.SettingsChanged,
 		groups: map[string]*group{}, repos: newRepositories(), hosts: newHosts(), keys: keySecrets{secrets: map[string]keySecret{}}, compiled: newCompiledProjects(),
-		gates: newGates(o.Installed.Guarded),
+		gates: newGates(o.Installed.Guarded), declared: o.Declared,
 	}
 	namespaces := []string{SystemNamespace}
 	if err := c.addGroup(o, v1alpha1.GroupVersion, SystemNamespace, true); err != nil {
@@ -274,6 +286,12 @@ func (c *Controller) enqueue(keys ...engine.Key) {
 	if len(keys) > 0 && c.live.Load() {
 		c.sink.Enqueue(keys...)
 	}
+}
+
+// Serves tells whether objects of an API group are watched.
+func (c *Controller) Serves(group string) bool {
+	_, ok := c.groups[group]
+	return ok
 }
 
 // Where gives the keys of the Applications that match.

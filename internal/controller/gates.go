@@ -64,7 +64,11 @@ func (c *Controller) freezeChanged(old, now *corev1.ConfigMap) {
 	if now != nil {
 		c.gates.frozen = v1alpha1.FreezeFrom(now.Data)
 	}
+	frozen := c.gates.frozen
 	c.gates.mu.Unlock()
+	if c.declared != nil {
+		c.declared.Freeze(frozen)
+	}
 	if old != nil && now != nil && maps.Equal(old.Data, now.Data) {
 		return
 	}

@@ -192,6 +192,9 @@ func (c *Controller) Unimplemented(app *v1alpha1.Application, key engine.Key) []
 
 // projectChanged has the Applications of a project looked at again.
 func (c *Controller) projectChanged(g *group, old, now *v1alpha1.AppProject) {
+	if c.declared != nil {
+		c.declared.Project(g.gv.Group, old, now)
+	}
 	project := now
 	if now == nil {
 		project = old

@@ -106,15 +106,15 @@ type Pending struct {
 	Declared, Extra int
 	// Drift that is to be reverted whatever the policy says (a drift rule), or
 	// only where the Application heals itself, or only by a sync that is asked
-	// for (a rule says "report").
-	DriftRevert, DriftDefault, DriftReport int
+	// for (a rule says "report"), or that is proposed to Git ("adopt").
+	DriftRevert, DriftDefault, DriftReport, DriftAdopt int
 	// Problems are resources that can't be changed as things stand; Transient
 	// ones may be better next time.
 	Problems, Transient int
 }
 
 func (p Pending) any() bool {
-	return p.Declared+p.Extra+p.DriftRevert+p.DriftDefault+p.DriftReport+p.Problems > 0
+	return p.Declared+p.Extra+p.DriftRevert+p.DriftDefault+p.DriftReport+p.DriftAdopt+p.Problems > 0
 }
 
 // Attempt is an ended sync.

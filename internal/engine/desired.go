@@ -30,6 +30,9 @@ type desired struct {
 	seen []string
 	// signatures of the sources, as far as the project asks for them.
 	signatures []source.Signature
+	// commits are those of the revisions that are described.
+	commits   []source.Commit
+	described []string
 	// stale says why a source could not be asked just now, so that what it said
 	// last is taken to hold; empty where all were.
 	stale string

@@ -23,7 +23,7 @@ type Observer interface {
 }
 
 // Options of an Engine. All but Secrets, Intents, Plans, Ledger, Values, Gates, Pins,
-// Signatures, Clock, Workers, Log and Observer are needed.
+// Adoptions, Signatures, Clock, Workers, Log and Observer are needed.
 type Options struct {
 	Applications Applications
 	Projects     Projects
@@ -42,6 +42,8 @@ type Options struct {
 	// nothing is rolled back by itself.
 	Gates Gates
 	Pins  Pins
+	// Adoptions may be nil: then drift that is to be adopted is only reported.
+	Adoptions Adoptions
 	// Signatures may be nil: then nothing has to be signed.
 	Signatures Signatures
 	Sources    Sources
@@ -68,6 +70,8 @@ type Engine struct {
 	outputs *outputs
 	// verified are the signatures that were found good.
 	verified *verified
+	// commits that records tell of.
+	commits commitCache
 
 	mu     sync.Mutex
 	states map[Key]*state
@@ -190,6 +194,9 @@ func (e *Engine) drop(key Key) {
 	e.forget(e.repos.set(key, nil))
 	for _, d := range e.Drivers {
 		d.Forget(key.Owner())
+	}
+	if e.Adoptions != nil {
+		e.Adoptions.Withdraw(key)
 	}
 	e.waits.put(key, nil)
 	e.queue.add(e.outputs.forget(key)...)

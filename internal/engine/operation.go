@@ -67,8 +67,13 @@ type operation struct {
 	asked, wait string
 	// ledgered is true once the ledger knows of it.
 	ledgered bool
-	blocked  []plan.Blocked
-	running  []string
+	// digest and counts are those of the plan that was begun, resumed is true where an
+	// earlier process had begun it.
+	digest  string
+	counts  plan.Counts
+	resumed bool
+	blocked []plan.Blocked
+	running []string
 }
 
 type taskKey struct {
@@ -185,6 +190,7 @@ func resumeOperation(s *v1alpha1.OperationState) *operation {
 		id: infoValue(s.Operation.Info, infoID), scope: decide.Scope(infoValue(s.Operation.Info, infoScope)),
 		desired: infoValue(s.Operation.Info, infoDesired), started: s.StartedAt.Time, retry: s.RetryCount,
 		made: map[plan.Address]bool{}, failed: map[taskKey]string{}, recorded: true,
+		resumed: true,
 	}
 	op.take(&s.Operation)
 	op.plan = infoValue(s.Operation.Info, infoPlan)
@@ -460,7 +466,7 @@ func (p *pass) end(op *operation, ok bool, why string) {
 		}
 		p.st.last = last
 	}
-	p.st.ended = &endedOperation{op: op, ok: ok, message: message, at: now}
+	p.st.ended = &endedOperation{op: op, ok: ok, message: message, at: now, health: string(p.appHealth())}
 	p.noteEnd(op, ok, message)
 	phase := v1alpha1.OperationSucceeded
 	if !ok {
@@ -509,6 +515,7 @@ func (op *operation) outcome(ok bool) string {
 func (p *pass) supersede(why string) {
 	p.end(p.st.running, false, why)
 	p.st.ended.overtaken = true
+	p.noteOvertaken()
 	p.st.last = nil // what comes next is not its repetition
 }
 
@@ -522,6 +529,13 @@ type endedOperation struct {
 	overtaken bool
 	message   string
 	at        time.Time
+	// health that the Application had then.
+	health string
+}
+
+// OperationID is how the ledger knows an operation that is in a status.
+func OperationID(s *v1alpha1.OperationState) string {
+	return infoValue(s.Operation.Info, infoID)
 }
 
 func (op *operation) state(phase v1alpha1.OperationPhase, message string) *v1alpha1.OperationState {

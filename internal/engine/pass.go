@@ -59,6 +59,8 @@ type pass struct {
 	// meanwhile.
 	pin    *v1alpha1.Pin
 	gitHas string
+	// unwritable is true where the ledger has refused something in this pass.
+	unwritable bool
 
 	// refresh is the request to refresh that this pass has heard, if any, and
 	// generation that of the spec that it has looked at: both may be newer by the
@@ -117,6 +119,7 @@ func (e *Engine) pass(ctx context.Context, key Key) string {
 	if ctx.Err() != nil {
 		return "stopped"
 	}
+	p.adopt()
 	p.finish(ctx)
 	return strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", p.decision), "decide."))
 }
@@ -266,7 +269,9 @@ func (p *pass) pending() decide.Pending {
 			case v1alpha1.DriftIgnore:
 			case "":
 				n.DriftDefault++
-			default: // report, and adopt, which is not built yet
+			case v1alpha1.DriftAdopt:
+				n.DriftAdopt++
+			default:
 				n.DriftReport++
 			}
 		}

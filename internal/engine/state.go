@@ -56,6 +56,11 @@ type state struct {
 	records    []Record
 	unrecorded string
 	drifted    map[plan.Address]bool
+	// adopting is true while there is drift to be adopted, adoption is what has
+	// become of that, and adopted what of it was recorded.
+	adopting bool
+	adoption *Adoption
+	adopted  string
 	// written is when the status was last written.
 	written time.Time
 }
@@ -111,6 +116,7 @@ func (st *state) forget() {
 	st.running, st.ended, st.last, st.trial = nil, nil, nil, nil
 	st.heals, st.heard, st.healedAt, st.healProblem = 0, 0, time.Time{}, ""
 	st.unrecorded, st.drifted, st.arrivals = "", nil, nil
+	st.adopting, st.adoption, st.adopted = false, nil, ""
 	st.unpublished, st.unwritten, st.intended, st.written = "", nil, false, time.Time{}
 }
 

@@ -52,6 +52,11 @@ func (p *pass) finish(ctx context.Context) {
 	}
 	p.settlePlans(ctx)
 	p.settle(ctx)
+	p.append(ctx) // what the status has shown
+	if p.st.unrecorded != "" && !p.unwritable {
+		p.st.unrecorded = "" // nothing waits for the ledger any more
+		p.e.queue.add(p.key)
+	}
 }
 
 const (
@@ -118,6 +123,7 @@ func (p *pass) write(ctx context.Context, status v1alpha1.ApplicationStatus) err
 	if err := p.e.Applications.WriteStatus(ctx, p.app, p.key, status); err != nil {
 		return err
 	}
+	p.noteHealth(p.app.Status, status)
 	p.st.written = now
 	p.st.ended = nil
 	p.fulfil()
@@ -147,6 +153,9 @@ func (p *pass) transitions(before, after v1alpha1.ApplicationStatus) {
 	}
 	for _, c := range after.Conditions {
 		known := slices.ContainsFunc(before.Conditions, func(b v1alpha1.ApplicationCondition) bool { return b.Type == c.Type && b.Message == c.Message })
+		if !known && c.Type == v1alpha1.ConditionDriftProposed {
+			p.event(false, c.Type, c.Message)
+		}
 		if !known && v1alpha1.IsError(c.Type) {
 			p.event(true, c.Type, c.Message)
 		}
@@ -313,6 +322,7 @@ func (p *pass) conditions(before []v1alpha1.ApplicationCondition, now metav1.Tim
 	p.pinConditions(add)
 	p.decisionConditions(add)
 	p.approvalConditions(add)
+	p.adoptConditions(before, add)
 	if _, told := p.decision.(decide.Wait); p.pendingInput != "" && !told {
 		add(v1alpha1.ConditionWaitingForDependency, "waiting for "+p.pendingInput)
 	}

@@ -103,6 +103,13 @@ func BranchName(purpose, application string, changes []Change) string {
 	return ownBranch(purpose, application, hex.EncodeToString(h.Sum(nil))[:8])
 }
 
+// StandingBranch is the name of Plumb's own branch for something that lasts while
+// its changes change: the same identity gets the same name.
+func StandingBranch(purpose, application, identity string) string {
+	sum := sha256.Sum256([]byte(identity))
+	return ownBranch(purpose, application, hex.EncodeToString(sum[:])[:8])
+}
+
 func ownBranch(purpose, application, hash string) string {
 	name := strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' {

@@ -29,8 +29,8 @@ type review struct {
 	word request
 }
 
-// request is a comment that asks for a preview: /plumb preview, with the commit
-// that is meant where it is a fork's.
+// request is a comment that asks for a preview: /plumb preview, with the whole
+// commit that is meant where it is a fork's.
 type request struct {
 	id     int64
 	commit string
@@ -110,8 +110,8 @@ func (v *review) hear(ctx context.Context, comments []scm.Comment) error {
 		}
 		looked++
 		commit := strings.ToLower(m[1])
-		if v.pull.Fork && (commit == "" || !strings.HasPrefix(v.pull.HeadSHA, commit)) {
-			continue // of a fork, only what was looked at is planned
+		if v.pull.Fork && commit != v.pull.HeadSHA {
+			continue // of a fork, only what was looked at is planned: others with the same beginning are made in minutes
 		}
 		may, err := v.settings.Host.People.MayWrite(ctx, v.settings.Repo, c.Author)
 		if err != nil {

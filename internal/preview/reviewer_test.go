@@ -194,7 +194,8 @@ func TestForksWaitForAWord(t *testing.T) {
 		{"a quotation is no word", "ada", "> /plumb preview " + headA, false},
 		{"too short to mean one commit", "ada", "/plumb preview aaaa", false},
 		{"another installation says so to people", "ada", "<!-- plumb:preview:other head=waiting asked=0 -->\n/plumb preview " + headA, false},
-		{"that one", "ada", "/plumb preview aaaaaaaa\r\n", true},
+		{"another commit can be made that begins like it", "ada", "/plumb preview " + headA[:12], false},
+		{"that one", "ada", "/plumb preview " + headA + "\r\n", true},
 	} {
 		if words.who != "" {
 			f.say(words.who, words.text)

@@ -177,6 +177,32 @@ func Say(ctx context.Context, h Host, repo Repo, number int, marker, text string
 	return true, h.Comments.Update(ctx, repo, number, found.ID, text)
 }
 
+// Propose gives the open pull request of a branch of the repository itself, and
+// opens one where there is none. It tells whether it has.
+func Propose(ctx context.Context, h Host, repo Repo, p NewPull) (Pull, bool, error) {
+	found, ok, err := Proposed(ctx, h, repo, p.Head, p.Base)
+	if err != nil || ok {
+		return found, false, err
+	}
+	found, err = h.Pulls.Open(ctx, repo, p)
+	return found, err == nil, err
+}
+
+// Proposed gives the open pull request of a branch of the repository itself, if
+// there is one.
+func Proposed(ctx context.Context, h Host, repo Repo, head, base string) (Pull, bool, error) {
+	open, err := h.Pulls.List(ctx, repo)
+	if err != nil {
+		return Pull{}, false, err
+	}
+	for _, o := range open {
+		if o.HeadBranch == head && o.BaseBranch == base && !o.Fork {
+			return o, true, nil
+		}
+	}
+	return Pull{}, false, nil
+}
+
 // Find gives the oldest comment that holds a marker: whoever copies the marker
 // into another one comes later.
 func Find(ctx context.Context, h Host, repo Repo, number int, marker string) (Comment, bool, error) {

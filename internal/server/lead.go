@@ -36,6 +36,7 @@ type parts struct {
 	sources    engine.Sources
 	hosts      *hosts
 	statuses   *statuses
+	adopter    *adopter
 	reviewer   *preview.Reviewer
 }
 
@@ -49,7 +50,8 @@ func (s *Server) lead(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.connect(installed, mark)
+	record := s.newRecorder()
+	p, err := s.connect(installed, mark, record.observer())
 	if err != nil {
 		return err
 	}
@@ -69,6 +71,11 @@ func (s *Server) lead(ctx context.Context) error {
 	if installed.Approvable {
 		p.engine.Plans = p.controller.Plans()
 	}
+	p.adopter = newAdopter(s, p)
+	p.engine.Adoptions = p.adopter
+	if record != nil {
+		p.engine.Ledger = record
+	}
 	if err := p.fleet.Start(ctx); err != nil {
 		return err
 	}
@@ -76,8 +83,11 @@ func (s *Server) lead(ctx context.Context) error {
 		return err
 	}
 	p.retainIntents(journal)
+	defer record.start(ctx, p)()
 	end := s.startReviews(ctx, p, mark)
 	defer end()
+	endAdopting := s.startAdopting(ctx, p)
+	defer endAdopting()
 	defer cancel()
 	s.leading.Store(p)
 	defer s.leading.Store(nil)
@@ -116,7 +126,7 @@ func (s *Server) counted() *rest.Config {
 }
 
 // connect makes the parts and joins them.
-func (s *Server) connect(installed controller.Installed, mark mark) (*parts, error) {
+func (s *Server) connect(installed controller.Installed, mark mark, declared controller.Declared) (*parts, error) {
 	p := &parts{sources: s.sources.engine()}
 	p.assessor.Store(assess.New())
 	namespaces := []string{controller.SystemNamespace}
@@ -133,6 +143,7 @@ func (s *Server) connect(installed controller.Installed, mark mark) (*parts, err
 	}
 	p.controller, err = controller.New(controller.Options{
 		Config: s.counted(), Installed: installed, Clusters: p.fleet, Lenient: s.lenient, Artifacts: s.artifacts(), Log: s.Log,
+		Declared:           declared,
 		CredentialsChanged: p.refresh,
 		SettingsChanged: func(data map[string]string) {
 			p.assessor.Store(assess.New(assess.WithOverrides(data)))

@@ -64,12 +64,20 @@ func (s *Server) modules(salt []byte) (*tofu.Driver, *kubestate.Store, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	d, err := tofu.New(tofu.Options{
-		Dir: dir, States: states, Path: s.Tools.Path, Env: s.Tools.Env, CLIConfig: s.Tools.Config, Log: s.Log,
-		Download: true, Salt: salt, Shared: s.lenient,
-		Isolation: isolate.Options{Mode: isolate.Mode(s.Tools.Isolation), Readable: s.Tools.Readable, Writable: s.Tools.Writable},
-	})
+	o := s.moduleOptions(dir, states, salt)
+	o.Shared = s.lenient
+	d, err := tofu.New(o)
 	return d, states, err
+}
+
+// moduleOptions are those of all drivers of modules, whatever they are for: what
+// the operator has said of how they run holds for previews, too.
+func (s *Server) moduleOptions(dir string, states tofu.States, salt []byte) tofu.Options {
+	return tofu.Options{
+		Dir: dir, States: states, Path: s.Tools.Path, Env: s.Tools.Env, CLIConfig: s.Tools.Config, Log: s.Log,
+		Download: true, Salt: salt,
+		Isolation: isolate.Options{Mode: isolate.Mode(s.Tools.Isolation), Readable: s.Tools.Readable, Writable: s.Tools.Writable},
+	}
 }
 
 // instance is who takes locks. Commands are one each: what another one holds is

@@ -38,7 +38,7 @@ func NewPreviewer(ctx context.Context, config *rest.Config, dataDir string, tool
 	if s.sources, err = newSources(dataDir, -1); err != nil {
 		return nil, nil, err
 	}
-	p, err := s.connect(installed, s.readMark(ctx))
+	p, err := s.connect(installed, s.readMark(ctx), nil)
 	if err != nil {
 		s.sources.close()
 		return nil, nil, err

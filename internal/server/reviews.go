@@ -192,10 +192,7 @@ func (l *lookers) open() error {
 	if l.states, err = kubestate.New(s.counted(), "pull-requests-"+strings.ToLower(rand.Text())); err != nil {
 		return err
 	}
-	l.modules, err = tofu.New(tofu.Options{
-		Dir: filepath.Join(s.DataDir, "tofu-pulls"), States: l.states, Path: s.Tools.Path, Env: s.Tools.Env, CLIConfig: s.Tools.Config,
-		Log: s.Log, Download: true, Salt: l.mark.key,
-	})
+	l.modules, err = tofu.New(s.moduleOptions(filepath.Join(s.DataDir, "tofu-pulls"), l.states, l.mark.key))
 	if err != nil {
 		l.states.Close()
 		return err

@@ -247,7 +247,7 @@ func (h *hosted) forks(t *testing.T) {
 	h.say(h.owner, number, "/plumb preview")         // does not say what was read
 	h.say(h.owner, number, "/plumb preview 0000000")
 	rendered := h.r.metric(t, "plumb_renderings_total", "")
-	h.say(h.owner, number, "/plumb preview "+head[:12])
+	h.say(h.owner, number, "/plumb preview "+head)
 	h.says(number, "1 Application changes", "a021")
 	h.status(head, "plumb/preview", "success")
 	if n := h.r.metric(t, "plumb_renderings_total", "") - rendered; n < 1 {

@@ -48,8 +48,13 @@ type Options struct {
 	// PullRequestInterval is how often open pull requests are listed
 	// (DefaultPullRequestInterval); negative is never.
 	PullRequestInterval time.Duration
+	// adoptPause is the shortest time between two pushes of drift for one
+	// Application (adoptPause), for tests.
+	adoptPause time.Duration
 	// AllowExec lets cluster Secrets name programs that give credentials.
 	AllowExec bool
+	// Ledger is where changes are recorded.
+	Ledger LedgerOptions
 	// Tools are the programs that modules are run with.
 	Tools Tools
 	Log   *slog.Logger
@@ -117,6 +122,9 @@ func newServer(o Options) (*Server, error) {
 		return nil, fmt.Errorf("start the server: %w", err)
 	}
 	o.RESTConfig = unlimited(o.RESTConfig)
+	if o.Ledger.Dir == "" {
+		o.Ledger.Dir = filepath.Join(o.DataDir, ledgerDir)
+	}
 	if err := os.MkdirAll(o.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("create the data directory: %w", err)
 	}

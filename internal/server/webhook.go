@@ -22,6 +22,11 @@ const (
 	// webhookRate and webhookBurst bound the requests of all senders together.
 	webhookRate  = 20
 	webhookBurst = 100
+	// unsignedEvery and unsignedBurst bound what anybody can have us ask of hosts
+	// about pull requests, with our tokens, where no secret keeps them from it:
+	// hosts allow so many requests an hour.
+	unsignedEvery = 5 * time.Second
+	unsignedBurst = 60
 	// namedRepositories is how many addresses of a payload are looked at.
 	namedRepositories = 50
 )
@@ -30,13 +35,17 @@ const (
 // requests looked at. It believes nothing else of what it is told: what there is
 // to know is asked of the host.
 type webhook struct {
-	server *Server
-	limit  *rate.Limiter
-	heard  *deliveries
+	server   *Server
+	limit    *rate.Limiter
+	unsigned *rate.Limiter
+	heard    *deliveries
 }
 
 func newWebhook(s *Server) *webhook {
-	return &webhook{server: s, limit: rate.NewLimiter(webhookRate, webhookBurst), heard: newDeliveries(time.Now)}
+	return &webhook{
+		server: s, heard: newDeliveries(time.Now),
+		limit: rate.NewLimiter(webhookRate, webhookBurst), unsigned: rate.NewLimiter(rate.Every(unsignedEvery), unsignedBurst),
+	}
 }
 
 func (h *webhook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -72,6 +81,9 @@ func (h *webhook) handle(w http.ResponseWriter, r *http.Request) (code int, resu
 	named, err := repositoriesIn(r.URL.Query().Get("repo"), body)
 	if err != nil {
 		return http.StatusBadRequest, "invalid", err.Error()
+	}
+	if e.kind == eventPull && !from.proven() && !h.unsigned.Allow() {
+		return http.StatusTooManyRequests, "limited", "too many pull requests without a signature: set a secret for the webhook"
 	}
 	if p == nil {
 		return http.StatusServiceUnavailable, "standby", "this server does not lead: send this to the one that does"

@@ -42,6 +42,9 @@ func (s *Server) senderOf(r *http.Request, body []byte, p *parts) sender {
 	return from
 }
 
+// proven tells whether a secret was shown at all.
+func (f sender) proven() bool { return f.all || len(f.hosts) > 0 }
+
 // mayTellOf tells whether a sender may speak of a repository: one whose host has a
 // secret of its own is spoken of by whoever knows that, or the server's.
 func (f sender) mayTellOf(p *parts, repoURL string) bool {

@@ -41,15 +41,19 @@ provider_installation {
 `, tools.Mirror)
 	writeFile(t, filepath.Join(w.dir, "tofurc"), config)
 	temp := filepath.Join(w.dir, "tmp")
-	if err := os.MkdirAll(temp, 0o700); err != nil {
-		t.Fatal(err)
+	for _, dir := range []string{temp, filepath.Dir(w.runs())} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return []string{
 		"PATH=" + bin + ":" + os.Getenv("PATH"), "TF_CLI_CONFIG_FILE=" + filepath.Join(w.dir, "tofurc"), "TMPDIR=" + temp,
+		// The script is no part of a module: it may do what it is for.
+		"PLUMB_MODULE_READABLE=" + tools.Tofu, "PLUMB_MODULE_WRITABLE=" + filepath.Dir(w.runs()),
 	}
 }
 
-func (w *world) runs() string { return filepath.Join(w.dir, "tofu-runs") }
+func (w *world) runs() string { return filepath.Join(w.dir, "runs", "tofu") }
 
 // plans counts the plans that were made for an Application.
 func (w *world) plans(t *testing.T, namespace, name string) int {

@@ -40,6 +40,7 @@ type comparison struct {
 type verdict struct {
 	declared *declared
 	record   *record
+	cache    *kindCache
 	resource driver.Resource
 	// pending is set where the destination must be asked, for the cause given.
 	pending bool
@@ -170,7 +171,7 @@ func (c *comparison) judge(it *declared) verdict {
 			v.resource.Held = c.remembered(it)
 			return v
 		}
-		v.record = k.get(name{it.ref.Namespace, it.ref.Name})
+		v.record, v.cache = k.get(name{it.ref.Namespace, it.ref.Name}), k
 	}
 	c.describe(&v)
 	if c.claim(&v); v.resource.Problem != nil {

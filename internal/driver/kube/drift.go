@@ -54,12 +54,14 @@ func strictness(a v1alpha1.DriftAction) int {
 	switch a {
 	case v1alpha1.DriftIgnore:
 		return 0
-	case v1alpha1.DriftReport, v1alpha1.DriftAdopt:
+	case v1alpha1.DriftReport:
 		return 1
-	case v1alpha1.DriftRevert:
-		return 3
-	default:
+	case v1alpha1.DriftAdopt:
 		return 2
+	case v1alpha1.DriftRevert:
+		return 4
+	default:
+		return 3
 	}
 }
 

@@ -35,6 +35,10 @@ func (c *comparison) look(ctx context.Context, v *verdict) error {
 	if v.record != nil {
 		key += "|" + v.record.uid + "|" + v.record.projection + "|" + v.record.ruling + "|" + string(v.record.owner)
 	}
+	n := name{it.ref.Namespace, it.ref.Name}
+	if v.record != nil && v.cache != nil && v.resource.Cause == driver.CauseDrift {
+		key += "|" + v.cache.closely(n, v.record)
+	}
 	i := c.holder.item(it.address())
 	seen := i.seen
 	if seen == nil || seen.key != key {
@@ -52,6 +56,9 @@ func (c *comparison) look(ctx context.Context, v *verdict) error {
 		}
 	}
 	c.settle(v, seen)
+	if v.resource.Cause == driver.CauseDrift && v.resource.Answer == v1alpha1.DriftAdopt && v.record != nil && v.cache != nil {
+		v.cache.watchClosely(n, v.record) // what is written to Git is what runs now
+	}
 	return nil
 }
 
@@ -165,11 +172,17 @@ func (c *comparison) difference(v *verdict, live, after map[string]any) *inspect
 	before, then := deepCopy(live), after
 	skip.remove(before)
 	skipAfter.remove(then)
+	present(before)
+	present(then)
+	drift := v.resource.Cause == driver.CauseDrift
+	alike := drift && len(differing(before, then, "", nil)) == 0
 	c.present(it, before, then)
 	out := &inspection{applied: applied}
-	drift := v.resource.Cause == driver.CauseDrift
 	if drift {
 		out.answer = c.bundle.rules.answerTo(it.ref, differing(before, then, "", nil))
+	}
+	if alike && out.answer == v1alpha1.DriftAdopt {
+		out.answer = v1alpha1.DriftRevert // there is nothing to adopt: only who owns a field has changed
 	}
 	if v.record == nil {
 		out.cause = driver.CauseDeclared // it was there, but nobody held it

@@ -24,6 +24,9 @@ type kindCache struct {
 	// Plumb's own.
 	writing  map[name]int
 	watchers map[string]*watcher
+	// close are objects that somebody else has taken fields of, and whose values
+	// matter all the same: with the projection that they have as long as that is so.
+	close map[name]string
 	// narrow is set where Plumb may not watch the whole cluster.
 	narrow bool
 	users  map[driver.Owner]struct{}
@@ -33,7 +36,7 @@ func newKindCache(c *cluster, m mapping, ref plan.Ref) *kindCache {
 	return &kindCache{
 		cluster: c, mapping: m, ref: plan.Ref{Group: ref.Group, Version: ref.Version, Kind: ref.Kind},
 		records: map[name]*record{}, byOwner: map[driver.Owner]map[name]struct{}{}, writing: map[name]int{},
-		watchers: map[string]*watcher{}, users: map[driver.Owner]struct{}{},
+		watchers: map[string]*watcher{}, close: map[name]string{}, users: map[driver.Owner]struct{}{},
 	}
 }
 
@@ -76,11 +79,38 @@ func (k *kindCache) put(n name, r *record) {
 		return
 	}
 	k.set(n, old, r)
-	tell := r.moved(old) && (k.writing[n] == 0 || !r.onlyProjection(old))
+	tell := (r.moved(old) || k.close[n] != "" && r.content != old.content) && (k.writing[n] == 0 || !r.onlyProjection(old))
+	if k.close[n] != r.projection {
+		delete(k.close, n)
+	}
 	k.mu.Unlock()
 	if tell {
 		k.tell(n, old, r)
 	}
+}
+
+// watchClosely has an owner look again also where a field has changed that it does
+// not own any more, until it has taken its fields back.
+func (k *kindCache) watchClosely(n name, seen *record) {
+	k.mu.Lock()
+	k.close[n] = seen.projection
+	now := k.records[n]
+	missed := now != nil && !now.gone && now.content != seen.content
+	k.mu.Unlock()
+	if missed {
+		k.cluster.moved(seen.owner)
+	}
+}
+
+// closely gives what the content of an object is known by, where it is watched
+// closely.
+func (k *kindCache) closely(n name, r *record) string {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	if k.close[n] != "" && k.close[n] == r.projection {
+		return r.content
+	}
+	return ""
 }
 
 // wrote takes what an API server answered to a write, which may be older or
@@ -130,6 +160,7 @@ func (k *kindCache) remove(n name, uid string) {
 		return
 	}
 	delete(k.records, n)
+	delete(k.close, n)
 	k.unindex(n, old.owner)
 	k.mu.Unlock()
 	k.tell(n, old, nil)
@@ -158,6 +189,7 @@ func (k *kindCache) replace(namespace string, fresh map[name]*record) {
 	for n, old := range k.records {
 		if _, still := fresh[n]; !still && (namespace == "" || n.namespace == namespace) {
 			delete(k.records, n)
+			delete(k.close, n)
 			k.unindex(n, old.owner)
 			changes = append(changes, change{n, old, nil})
 		}
@@ -168,7 +200,7 @@ func (k *kindCache) replace(namespace string, fresh map[name]*record) {
 			continue
 		}
 		k.set(n, old, r)
-		if r.moved(old) {
+		if r.moved(old) || k.close[n] != "" && r.content != old.content {
 			changes = append(changes, change{n, old, r})
 		}
 	}

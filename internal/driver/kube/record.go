@@ -2,6 +2,7 @@ package kube
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,8 +21,11 @@ type name struct{ namespace, name string }
 // record is all that is kept of a live object. It is never changed.
 type record struct {
 	uid, version string
-	owner        driver.Owner
-	host         string
+	// content changes whenever what is declared in the object changes, by whomever:
+	// its generation, or its version where the kind has none.
+	content string
+	owner   driver.Owner
+	host    string
 	// projection is the mark of what Plumb owns of it, made under the ruling
 	// with that key.
 	projection, ruling string
@@ -78,6 +82,10 @@ func (c *recorder) record(ref plan.Ref, object map[string]any) *record {
 	r.created, _ = time.Parse(time.RFC3339, text(metadata, "creationTimestamp"))
 	if r.operation != "" {
 		r.hook, r.phase = true, hookPhases[annotations[AnnotationPhase]]
+	}
+	r.content = r.version
+	if g := (&unstructured.Unstructured{Object: object}).GetGeneration(); g > 0 {
+		r.content = strconv.FormatInt(g, 10)
 	}
 	ruling := c.rules(r.owner).of(ref)
 	r.ruling = ruling.key()

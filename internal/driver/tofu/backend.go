@@ -2,7 +2,9 @@ package tofu
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path"
@@ -45,9 +47,10 @@ type backend struct {
 	kind string
 }
 
-// backendOf looks for a backend, or cloud block, in the root module.
-func backendOf(dir string) (backend, error) {
-	entries, err := os.ReadDir(dir)
+// backendOf looks for a backend, or cloud block, in the root module. What is no
+// file (programs of the module may have left it there) is told of by others.
+func backendOf(root *os.Root, dir string) (backend, error) {
+	entries, err := fs.ReadDir(root.FS(), dir)
 	if err != nil {
 		return backend{}, fmt.Errorf("read the module: %w", err)
 	}
@@ -55,7 +58,10 @@ func backendOf(dir string) (backend, error) {
 		if e.IsDir() || !hclfile.Configuration(e.Name()) || overrides(e.Name()) {
 			continue
 		}
-		text, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		text, err := readRegular(root, filepath.Join(dir, e.Name()))
+		if errors.Is(err, errNotRegular) {
+			continue
+		}
 		if err != nil {
 			return backend{}, fmt.Errorf("read the module: %w", err)
 		}

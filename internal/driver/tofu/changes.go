@@ -38,7 +38,9 @@ func (m *module) changes(p *run.Planned) []change {
 	said := planjson.Convert(p.Plan, planjson.Options{Salt: m.d.o.Salt})
 	var out []change
 	for _, s := range said.Plan.Steps {
-		out = append(out, change{maskChange(s.Change, m.masks), m.cause(s.Change, said.Drift), said.Changed[s.Change.Target().Address()]})
+		c := maskChange(s.Change, m.masks)
+		maskTexts(c, m.mask)
+		out = append(out, change{c, m.cause(s.Change, said.Drift), said.Changed[s.Change.Target().Address()]})
 	}
 	if len(out) > 0 {
 		return out

@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 )
 
 // write replaces the files of the module in its folder. Files that the last one
@@ -84,4 +86,24 @@ func writeFile(path string, text []byte) error {
 		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
 	}
 	return nil
+}
+
+// mostRead bounds what is read of a file that a module could have put there.
+const mostRead = 256 << 20
+
+// errNotRegular is returned for what is no file, or too long.
+var errNotRegular = errors.New("it is not a regular file, or too long")
+
+// readRegular reads a file that a module could have put there, also just now: no
+// link out of the folder, and nothing that never comes to an end.
+func readRegular(root *os.Root, name string) ([]byte, error) {
+	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() > mostRead {
+		return nil, fmt.Errorf("%s: %w", filepath.Base(name), errNotRegular)
+	}
+	return io.ReadAll(io.LimitReader(f, mostRead))
 }

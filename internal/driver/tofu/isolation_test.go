@@ -333,3 +333,14 @@ func TestIsolationIsSaid(t *testing.T) {
 		t.Error("an unknown mode is taken")
 	}
 }
+
+// TestMissingSettings goes on without a configuration file that is not there, as the
+// programs do.
+func TestMissingSettings(t *testing.T) {
+	dir := t.TempDir()
+	d, err := tofu.New(tofu.Options{Dir: filepath.Join(dir, "tofu"), CLIConfig: filepath.Join(dir, "none"), States: newStates()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Close()
+}

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -234,16 +235,15 @@ func (m *module) prepare(ctx context.Context, s *spec) error {
 			return err
 		}
 	}
-	var err error
-	if s.backend, err = backendOf(m.path("module", filepath.FromSlash(s.Dir))); err != nil {
-		return err
-	}
 	root, err := os.OpenRoot(m.path("module"))
 	if err != nil {
 		return fmt.Errorf("open the module: %w", err)
 	}
 	defer func() { _ = root.Close() }()
-	refusals, err := guard.Check(declared{root.FS(), path.Clean(s.Dir)}, s.Dir, s.guard())
+	if s.backend, err = backendOf(root, path.Clean(s.Dir)); err != nil {
+		return err
+	}
+	refusals, err := guard.Check(declared{root.FS(), root, path.Clean(s.Dir)}, s.Dir, s.guard())
 	if err != nil {
 		return err
 	}
@@ -297,10 +297,22 @@ func (m *module) recall(s *spec) {
 }
 
 // declared are the files of a module in a directory without the one that a run
-// adds there.
+// adds there. Whoever opens what a program has left there does not wait for it.
 type declared struct {
 	fs.FS
-	dir string
+	root *os.Root
+	dir  string
+}
+
+func (d declared) Open(name string) (fs.File, error) {
+	if !fs.ValidPath(name) {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
+	}
+	f, err := d.root.OpenFile(filepath.FromSlash(name), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 func (d declared) ReadDir(name string) ([]fs.DirEntry, error) {

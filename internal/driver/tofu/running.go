@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -69,7 +68,7 @@ func (r *running) save(ctx context.Context) (stop func()) {
 				return
 			case <-tick.C:
 			}
-			text, err := os.ReadFile(r.m.folder(r.spec).State(r.spec.Options.Workspace))
+			text, err := r.m.localState(r.m.folder(r.spec).State(r.spec.Options.Workspace))
 			if err != nil || r.m.saved(text) {
 				continue
 			}

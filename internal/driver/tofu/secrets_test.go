@@ -172,3 +172,24 @@ func TestSecrets(t *testing.T) {
 	tell("a destruction", results)
 	s.good(results)
 }
+
+// TestCopiedSecret looks for a sensitive value where a provider has copied it to: in
+// an attribute that nothing marks.
+func TestCopiedSecret(t *testing.T) {
+	s := calm(t)
+	text := func(value string) string {
+		return "variable \"s\" {\n  default   = \"" + value + "\"\n  sensitive = true\n}\nresource \"terraform_data\" \"it\" {\n  input = var.s\n}\n"
+	}
+	s.sync(want(text(canaryResource)))
+	c := s.compare(want(text(canaryVar)))
+	if len(c.Plan.Steps) != 1 {
+		t.Fatalf("the plan is %v", steps(c))
+	}
+	told, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found := leaks(string(told)); len(found) > 0 {
+		t.Errorf("it tells %q: %s", found, told)
+	}
+}

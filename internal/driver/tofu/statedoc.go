@@ -2,6 +2,7 @@ package tofu
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -15,7 +16,6 @@ import (
 
 	"github.com/plumb-dev/plumb/internal/driver/tofu/planjson"
 	"github.com/plumb-dev/plumb/internal/driver/tofu/probe/state"
-	"github.com/plumb-dev/plumb/internal/driver/tofu/run"
 	"github.com/plumb-dev/plumb/internal/plan"
 	"github.com/plumb-dev/plumb/internal/render"
 )
@@ -120,12 +120,22 @@ func (m *module) loadState(ctx context.Context, s *spec) error {
 }
 
 // localState reads the state in the working folder. Programs that the module runs
-// may write there: a link to the state of another Application is none.
+// may write there, also just now: a link to the state of another Application is
+// none, whenever it was put there, nor is what never comes to an end.
 func (m *module) localState(file string) ([]byte, error) {
 	if err := m.inside(file); err != nil {
 		return nil, err
 	}
-	return run.ReadOwn(file)
+	root, err := os.OpenRoot(m.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }()
+	name, err := filepath.Rel(m.dir, file)
+	if err != nil {
+		return nil, err
+	}
+	return readRegular(root, name)
 }
 
 // inside makes sure that a file of the working folder is not reached by a link out
@@ -146,14 +156,23 @@ func (m *module) inside(file string) error {
 }
 
 func (m *module) placeState(file string, text []byte) error {
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+	root, err := os.OpenRoot(m.dir)
+	if err != nil {
+		return fmt.Errorf("write the state into the working folder: %w", err)
+	}
+	defer func() { _ = root.Close() }()
+	name, err := filepath.Rel(m.dir, file)
+	if err != nil {
+		return fmt.Errorf("write the state into the working folder: %w", err)
+	}
+	if err := root.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return fmt.Errorf("write the state into the working folder: %w", err)
 	}
 	if err := m.inside(file); err != nil {
 		return err
 	}
 	if len(text) == 0 {
-		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove the state in the working folder: %w", err)
 		}
 		return nil
@@ -162,7 +181,25 @@ func (m *module) placeState(file string, text []byte) error {
 	if err := m.markSaved(text); err != nil {
 		return err
 	}
-	return writeFile(file, text)
+	return replace(root, name, text)
+}
+
+// replace replaces a file at once, where others may change folders meanwhile.
+func replace(root *os.Root, name string, text []byte) error {
+	fresh := name + ".new-" + rand.Text()
+	f, err := root.OpenFile(fresh, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Base(name), err)
+	}
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = root.Rename(fresh, name)
+	}
+	if err != nil {
+		_ = root.Remove(fresh)
+		return fmt.Errorf("write %s: %w", filepath.Base(name), err)
+	}
+	return nil
 }
 
 func (m *module) markSaved(text []byte) error {

@@ -36,7 +36,12 @@ func TestOneTick(t *testing.T) {
 	next := m.live.timer
 	m.live.mu.Unlock()
 	m.mu.Unlock()
-	d.wait.Wait()
+	for len(d.probes) > 0 { // the probe has its turn
+		if time.Now().After(deadline) {
+			t.Fatal("the probe does not end")
+		}
+		time.Sleep(time.Millisecond)
+	}
 	m.live.mu.Lock()
 	defer m.live.mu.Unlock()
 	if m.live.timer != next && next.Stop() {

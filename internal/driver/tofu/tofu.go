@@ -132,6 +132,11 @@ func New(o Options) (*Driver, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the working folders: %w", err)
 	}
+	if _, err := os.Stat(o.CLIConfig); o.CLIConfig != "" && errors.Is(err, fs.ErrNotExist) {
+		// As the programs themselves do, though they do not say so.
+		o.Log.Warn("there is no such configuration of OpenTofu (TF_CLI_CONFIG_FILE): modules are run without", "file", o.CLIConfig)
+		o.CLIConfig = ""
+	}
 	fence, err := fenceOf(o)
 	if err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
 	_ "modernc.org/sqlite"             // the driver "sqlite"
@@ -51,6 +52,10 @@ func ReadSQLite(ctx context.Context, file, origin string) (*Index, error) {
 		return nil, fmt.Errorf("open the index: %w", err)
 	}
 	x, err := read(ctx, "sqlite", sqliteName(file, "mode=ro&_pragma=busy_timeout(10000)"), origin)
+	for tries := 0; err != nil && tries < unmadeTries && unmade(err) && ctx.Err() == nil; tries++ {
+		time.Sleep(unmadePause) // another process is making it
+		x, err = read(ctx, "sqlite", sqliteName(file, "mode=ro&_pragma=busy_timeout(10000)"), origin)
+	}
 	if err == nil {
 		return x, nil
 	}
@@ -59,6 +64,18 @@ func ReadSQLite(ctx context.Context, file, origin string) (*Index, error) {
 	}
 	// Nobody writes to it, and in a folder that is read only nobody can.
 	return read(ctx, "sqlite", sqliteName(file, "immutable=1"), origin)
+}
+
+// unmadeTries and unmadePause are how long a reader waits for the tables of an index
+// that another process is making.
+const (
+	unmadeTries = 40
+	unmadePause = 50 * time.Millisecond
+)
+
+// unmade tells whether the tables are not there, or not filled, yet.
+func unmade(err error) bool {
+	return errors.Is(err, sql.ErrNoRows) || strings.Contains(err.Error(), "no such table")
 }
 
 // OpenPostgres opens the index in a database, and makes its tables where there

@@ -87,6 +87,7 @@ type history struct {
 	succeeded bool
 	commits   []time.Time // that it brought, and that are not known to be healthy
 	at        time.Time
+	live      map[string]bool // the commits that it has had
 
 	broken   time.Time // since when it is not in order
 	drifting time.Time // since when it drifts
@@ -189,8 +190,14 @@ func (b *Builder) history(e *entry.Entry, p *gathered) *history {
 
 // finished is the end of a sync.
 func (b *Builder) finished(e *entry.Entry, h *history, p *gathered, in bool) {
-	if e.Result == entry.Canceled || e.Result == entry.Succeeded && e.Plan.Digest != "" && e.Plan.Counts.Total() == 0 {
+	if e.Result == entry.Canceled || e.Result == entry.Unknown {
+		return // what came after it tells
+	}
+	if e.Result == entry.Succeeded && e.Plan.Digest != "" && e.Plan.Counts.Total() == 0 {
 		return // nothing was changed
+	}
+	if e.Details["scope"] == "heal" {
+		return // it is the answer to drift, which has entries of its own
 	}
 	h.end(p)
 	h.changed, h.failed, h.at, h.commits = in, false, e.Time, nil
@@ -203,8 +210,14 @@ func (b *Builder) finished(e *entry.Entry, h *history, p *gathered, in bool) {
 		return
 	}
 	for _, r := range e.Revisions {
-		if t := r.CommittedAt; !t.IsZero() && t.Before(e.Time) {
+		if t := r.CommittedAt; !t.IsZero() && t.Before(e.Time) && !h.live[r.Revision] && e.Details["scope"] != "delete" {
 			h.commits = append(h.commits, t)
+		}
+		if r.Revision != "" {
+			if h.live == nil {
+				h.live = map[string]bool{}
+			}
+			h.live[r.Revision] = true // it is there again after a roll-back, or is synced once more
 		}
 	}
 	if v, ok := e.Details["health"]; ok && v != string(entry.Healthy) {

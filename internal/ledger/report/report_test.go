@@ -35,6 +35,15 @@ func health(h string) func(*entry.Entry) {
 	return func(e *entry.Entry) { e.Details = map[string]string{"health": h} }
 }
 
+func scope(s string) func(*entry.Entry) {
+	return func(e *entry.Entry) { e.Details = map[string]string{"scope": s} }
+}
+
+// named is the commit that was added last.
+func named(revision string) func(*entry.Entry) {
+	return func(e *entry.Entry) { e.Revisions[len(e.Revisions)-1].Revision = revision }
+}
+
 func nothing(e *entry.Entry) { e.Plan.Digest = "sha256:0" }
 
 func other(e *entry.Entry) { e.Application.Name, e.Project = "db", "data" }
@@ -82,6 +91,21 @@ func TestReport(t *testing.T) {
 			"no change failed, but it was restored",
 			[]entry.Entry{at(20, entry.Degraded), at(30, entry.Healthy)},
 			Figures{Restore: once(10)},
+		},
+		"heal": {
+			"it is the answer to drift",
+			[]entry.Entry{at(10, entry.SyncFinished, result(entry.Succeeded), committed(5), scope("heal"))},
+			Figures{},
+		},
+		"nobody saw the end": {
+			"what came after it tells",
+			[]entry.Entry{at(10, entry.SyncFinished, result(entry.Unknown), committed(5)), at(12, entry.SyncFinished, result(entry.Succeeded), committed(5))},
+			Figures{Changes: 1, LeadTime: once(7)},
+		},
+		"the same commit again": {
+			"it was there already",
+			[]entry.Entry{at(10, entry.SyncFinished, result(entry.Succeeded), committed(5), named("a")), at(900, entry.SyncFinished, result(entry.Succeeded), committed(5), named("a"))},
+			Figures{Changes: 2, LeadTime: once(5)},
 		},
 		"not restored": {
 			"it has no time yet",

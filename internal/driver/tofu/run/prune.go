@@ -81,10 +81,10 @@ func Idle(f Folder, stored func([]byte) bool) bool {
 	}
 	idle := true
 	err := filepath.WalkDir(filepath.Join(f.Path, "state"), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || filepath.Ext(path) != ".tfstate" {
-			return err
+		if err != nil || !d.Type().IsRegular() || filepath.Ext(path) != ".tfstate" {
+			return err // what is no file is no state, whatever a program has called it
 		}
-		text, err := os.ReadFile(path)
+		text, err := ReadOwn(path)
 		idle = idle && (len(text) == 0 || stored(text))
 		return err
 	})

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -73,5 +74,28 @@ func TestPruneStore(t *testing.T) {
 	}
 	if err := run.PruneStore(t.Context(), filepath.Join(shared, "none"), nil, time.Now()); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestIdleWaitsForNobody has a program leave something among the states that would
+// keep whoever reads it for ever.
+func TestIdleWaitsForNobody(t *testing.T) {
+	f := run.Folder{Path: t.TempDir()}
+	pipe := filepath.Join(f.Path, "state", "more.tfstate")
+	if err := os.MkdirAll(filepath.Dir(pipe), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	said := make(chan bool, 1)
+	go func() { said <- run.Idle(f, func([]byte) bool { return false }) }()
+	select {
+	case idle := <-said:
+		if !idle {
+			t.Error("a pipe is taken for a state")
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("a pipe among the states is waited for")
 	}
 }

@@ -1,0 +1,394 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+
+	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/controller"
+	"github.com/plumb-dev/plumb/internal/ledger/entry"
+)
+
+// The facets of what is declared, which the ledger has as details under these
+// names. What a user may have written is there as its hash only.
+const (
+	facetSpec        = "spec"
+	facetPermissions = "permissions"
+	facetFreeze      = "freeze"
+	facetPin         = "pin"
+)
+
+// somebody has done what an object does not say of itself who did.
+const somebody = "unknown"
+
+const (
+	// mostWaiting bounds what waits for a ledger that cannot be written.
+	mostWaiting = 20000
+	// together is how many objects are written down at once.
+	together = 32
+	// declaredPause is how long to wait after the ledger has refused.
+	declaredPause = time.Second
+)
+
+// state of one declared object, at a moment.
+type declaredState struct {
+	id     string
+	entry  entry.Entry // what all entries about it have in common
+	facets map[string]string
+	// by is who has set a facet, and why, where the object says so.
+	by, why map[string]string
+	since   time.Time
+	gone    bool
+}
+
+// declared records what people declare: Applications, projects, permissions,
+// freezes and pins. It compares what is with what the ledger knows, so that
+// nothing is recorded twice, and what has happened while Plumb did not run is not
+// missed. It does not know the engine.
+type declared struct {
+	record *recorder
+	log    *slog.Logger
+
+	mu      sync.Mutex
+	waiting []declaredState
+	dropped bool
+	news    chan struct{}
+	// known are the facets that are recorded, by the object's id. Only run has it.
+	known map[string]declaredState
+}
+
+var _ controller.Declared = (*declared)(nil)
+
+func newDeclared(r *recorder, log *slog.Logger) *declared {
+	return &declared{record: r, log: log, news: make(chan struct{}, 1), known: map[string]declaredState{}}
+}
+
+// Application is told of an Application.
+func (d *declared) Application(group string, old, now *v1alpha1.Application) {
+	if old != nil && (now == nil || old.UID != now.UID) {
+		d.put(declaredState{id: "app/" + string(old.UID), gone: true})
+	}
+	if now == nil || old != nil && old.UID == now.UID && samePin(old, now) &&
+		(old.Generation == now.Generation || equality.Semantic.DeepEqual(old.Spec, now.Spec)) {
+		return
+	}
+	s := declaredState{
+		id: "app/" + string(now.UID), since: now.CreationTimestamp.Time,
+		entry: entry.Entry{Project: now.Spec.GetProject(), Application: entry.Application{
+			Group: group, Namespace: now.Namespace, Name: now.Name, UID: string(now.UID),
+		}},
+		facets: map[string]string{facetSpec: hashOf(now.Spec)}, by: map[string]string{}, why: map[string]string{},
+	}
+	if pin, ok := v1alpha1.PinOf(now.Annotations); ok {
+		s.facets[facetPin] = strings.Join(pin.Revisions, ",")
+		s.by[facetPin], s.why[facetPin] = pin.By, pin.Reason
+	}
+	d.put(s)
+}
+
+func samePin(a, b *v1alpha1.Application) bool {
+	return a.Annotations[v1alpha1.AnnotationPin] == b.Annotations[v1alpha1.AnnotationPin]
+}
+
+// Project is told of a project.
+func (d *declared) Project(group string, old, now *v1alpha1.AppProject) {
+	if now == nil {
+		d.put(declaredState{id: projectID(group, old), gone: true})
+		return
+	}
+	if old != nil && old.UID == now.UID && equality.Semantic.DeepEqual(old.Spec, now.Spec) {
+		return
+	}
+	spec := now.Spec
+	rights := struct {
+		Roles    []v1alpha1.ProjectRole                          `json:"roles,omitempty"`
+		Accounts []v1alpha1.ApplicationDestinationServiceAccount `json:"accounts,omitempty"`
+	}{spec.Roles, spec.DestinationServiceAccounts}
+	s := declaredState{
+		id: projectID(group, now), since: now.CreationTimestamp.Time, entry: entry.Entry{Project: now.Name},
+		facets: map[string]string{facetPermissions: hashOf(rights)}, by: map[string]string{}, why: map[string]string{},
+	}
+	s.freeze(spec.Freeze)
+	spec.Roles, spec.DestinationServiceAccounts, spec.Freeze = nil, nil, nil
+	s.facets[facetSpec] = hashOf(spec)
+	d.put(s)
+}
+
+func projectID(group string, p *v1alpha1.AppProject) string {
+	return "project/" + group + "/" + p.Namespace + "/" + p.Name
+}
+
+// everything is the id of what holds for all projects.
+const everything = "everything"
+
+// Freeze is told of the freeze of everything.
+func (d *declared) Freeze(f *v1alpha1.Freeze) {
+	s := declaredState{id: everything, facets: map[string]string{}, by: map[string]string{}, why: map[string]string{}}
+	s.freeze(f)
+	d.put(s)
+}
+
+func (s *declaredState) freeze(f *v1alpha1.Freeze) {
+	if f != nil {
+		s.facets[facetFreeze], s.by[facetFreeze], s.why[facetFreeze] = hashOf(f), f.By, f.Reason
+	}
+}
+
+// hashOf identifies a part of an object.
+func hashOf(part any) string {
+	text, err := json.Marshal(part)
+	if err != nil {
+		return "?"
+	}
+	sum := sha256.Sum256(text)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// put has a state looked at. It does not block.
+func (d *declared) put(s declaredState) {
+	d.mu.Lock()
+	if len(d.waiting) < mostWaiting {
+		d.waiting = append(d.waiting, s)
+	} else if !d.dropped {
+		d.dropped = true
+		d.log.Error("the ledger has not been written for so long that changes of Applications and projects between are not recorded")
+	}
+	d.mu.Unlock()
+	select {
+	case d.news <- struct{}{}:
+	default:
+	}
+}
+
+func (d *declared) take() []declaredState {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := d.waiting
+	d.waiting, d.dropped = nil, false
+	return all
+}
+
+// run records until ctx is done. The mirrors of what is declared are filled.
+func (d *declared) run(ctx context.Context, p *parts) {
+	for d.load(ctx) != nil {
+		if !pause(ctx, declaredPause) {
+			return
+		}
+	}
+	first := d.take()
+	present := map[string]bool{}
+	for _, s := range first {
+		present[s.id] = present[s.id] || !s.gone
+	}
+	for id, s := range d.known {
+		if !present[id] && id != everything && p.controller.Serves(s.group()) {
+			first = append(first, declaredState{id: id, gone: true})
+		}
+	}
+	for all := first; ; all = d.take() {
+		d.recordAll(ctx, all)
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.news:
+		}
+	}
+}
+
+func pause(ctx context.Context, wait time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(wait):
+		return true
+	}
+}
+
+// load takes from the ledger what it knows.
+func (d *declared) load(ctx context.Context) error {
+	l, err := d.record.ledger()
+	if err != nil {
+		return err
+	}
+	q := entry.Query{Oldest: true, Kinds: []entry.Kind{
+		entry.ApplicationCreated, entry.ApplicationChanged, entry.ApplicationDeleted, entry.Pinned, entry.Unpinned,
+		entry.ProjectChanged, entry.PermissionChanged, entry.Frozen, entry.Thawed,
+	}}
+	clear(d.known)
+	return l.Each(ctx, q, func(e entry.Entry) bool {
+		id := e.Details["object"]
+		if e.Application.UID != "" {
+			id = "app/" + e.Application.UID
+		}
+		if e.Kind == entry.ApplicationDeleted || e.Details["gone"] != "" {
+			delete(d.known, id)
+			return true
+		}
+		s, ok := d.known[id]
+		if !ok {
+			s = declaredState{id: id, facets: map[string]string{}}
+		}
+		s.entry.Application, s.entry.Project = e.Application, e.Project
+		for _, facet := range []string{facetSpec, facetPermissions, facetFreeze, facetPin} {
+			if v, ok := e.Details[facet]; ok {
+				s.facets[facet] = v
+			}
+		}
+		d.known[id] = s
+		return true
+	})
+}
+
+// recordAll records what is new about objects: those of one in their order.
+func (d *declared) recordAll(ctx context.Context, all []declaredState) {
+	var order []string
+	entries := map[string][]entry.Entry{}
+	for _, s := range all {
+		for _, e := range d.entries(s) {
+			if len(entries[s.id]) == 0 {
+				order = append(order, s.id)
+			}
+			entries[s.id] = append(entries[s.id], e)
+		}
+	}
+	for some := range slices.Chunk(order, together) {
+		var running sync.WaitGroup
+		for _, id := range some {
+			running.Go(func() {
+				for _, e := range entries[id] {
+					d.write(ctx, e)
+				}
+			})
+		}
+		running.Wait()
+	}
+}
+
+// write records an entry, however long it takes.
+func (d *declared) write(ctx context.Context, e entry.Entry) {
+	for {
+		err := d.record.write(ctx, e)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		d.log.Warn("ledger not written", "kind", e.Kind, "error", err)
+		if !pause(ctx, declaredPause) {
+			return
+		}
+	}
+}
+
+// entries are what is new about an object; they are taken for known then.
+func (d *declared) entries(s declaredState) []entry.Entry {
+	known, ok := d.known[s.id]
+	if s.gone {
+		delete(d.known, s.id)
+		if !ok {
+			return nil
+		}
+		return []entry.Entry{known.ended()}
+	}
+	if !ok && s.id == everything && s.facets[facetFreeze] == "" {
+		return nil
+	}
+	d.known[s.id] = s
+	var out []entry.Entry
+	add := func(kind entry.Kind, facet, message string) {
+		e := s.entry
+		e.Time, e.Kind, e.Message = time.Now(), kind, message
+		e.Actor = entry.Actor{User: cmp.Or(s.by[facet], somebody), Via: "the API"}
+		e.Details = map[string]string{facet: s.facets[facet]}
+		if before := known.facets[facet]; before != "" {
+			e.Details["before"] = before
+		}
+		if why := s.why[facet]; why != "" {
+			e.Details["reason"] = why
+		}
+		if s.entry.Application.UID == "" {
+			e.Details["object"] = s.id
+		}
+		if !ok && !s.since.IsZero() {
+			e.Details["created"] = s.since.UTC().Format(time.RFC3339)
+		}
+		out = append(out, e)
+	}
+	if known.facets[facetSpec] != s.facets[facetSpec] {
+		add(s.specKind(ok), facetSpec, s.specText(ok))
+	}
+	if known.facets[facetPermissions] != s.facets[facetPermissions] {
+		add(entry.PermissionChanged, facetPermissions, "roles and service accounts of project "+s.entry.Project)
+	}
+	switch was, is := known.facets[facetPin], s.facets[facetPin]; {
+	case was == is:
+	case is == "":
+		add(entry.Unpinned, facetPin, "follows Git again")
+	default:
+		add(entry.Pinned, facetPin, "pinned at "+is)
+	}
+	switch was, is := known.facets[facetFreeze], s.facets[facetFreeze]; {
+	case was == is:
+	case is == "":
+		add(entry.Thawed, facetFreeze, s.where()+" may be changed again")
+	default:
+		add(entry.Frozen, facetFreeze, s.where()+" must not be changed")
+	}
+	return out
+}
+
+// group is the API group of the object.
+func (s *declaredState) group() string {
+	if parts := strings.Split(s.id, "/"); parts[0] == "project" && len(parts) > 1 {
+		return parts[1]
+	}
+	return s.entry.Application.Group
+}
+
+func (s *declaredState) where() string {
+	if s.id == everything {
+		return "all projects"
+	}
+	return "project " + s.entry.Project
+}
+
+func (s *declaredState) specKind(known bool) entry.Kind {
+	switch {
+	case s.entry.Application.UID == "":
+		return entry.ProjectChanged
+	case known:
+		return entry.ApplicationChanged
+	}
+	return entry.ApplicationCreated
+}
+
+func (s *declaredState) specText(known bool) string {
+	switch {
+	case s.entry.Application.UID == "" && !known:
+		return "project " + s.entry.Project + " was made"
+	case s.entry.Application.UID == "":
+		return "project " + s.entry.Project + " was changed"
+	case !known:
+		return "the Application was made"
+	}
+	return "the Application was changed"
+}
+
+// ended is the entry about an object that is gone.
+func (s *declaredState) ended() entry.Entry {
+	e := s.entry
+	e.Time, e.Kind, e.Message, e.Actor = time.Now(), entry.ApplicationDeleted, "the Application is gone", entry.Actor{User: somebody, Via: "the API"}
+	if e.Application.UID == "" {
+		e.Kind, e.Message = entry.ProjectChanged, "project "+e.Project+" is gone"
+		e.Details = map[string]string{"object": s.id, "gone": "true"}
+	}
+	return e
+}
