@@ -51,13 +51,17 @@ func (p *pass) ask(ctx context.Context, pr *proposal) error {
 		Kind: RecordPlanProposed, Digest: pr.digest, Plan: draft.Name, Counts: counts,
 		Message: fmt.Sprintf("%s plan: %d to create, %d to update, %d to replace, %d to delete", strings.ToLower(string(spec.Reason)), counts.Create, counts.Update, counts.Replace, counts.Delete),
 	}
-	if !p.append(ctx, record) {
-		return errors.New(p.st.unrecorded)
+	if told := draft.Name + " " + pr.digest; p.st.askedFor != told { // what could not be made is tried again
+		if !p.append(ctx, record) {
+			return errors.New(p.st.unrecorded)
+		}
+		p.st.askedFor = told
 	}
 	made, err := p.e.Plans.Propose(ctx, p.app, p.key, draft, text)
 	if err != nil {
 		return err
 	}
+	p.st.askedFor = ""
 	pr.plan, pr.verdict = made, p.heard(made)
 	p.unproposed = ""
 	p.event(false, "PlanProposed", fmt.Sprintf("plan %s needs %s", made.Name, approvalsText(int(pr.policy.Min))))
