@@ -472,32 +472,5 @@ func (p *pass) await(ctx context.Context, d decide.Await) bool {
 	return false
 }
 
-// askAgain is when people may be asked the next time: where something keeps changing
-// what there is to do, they would be asked over and over of what is stale a moment
-// later.
-func (p *pass) askAgain() time.Time {
-	var newest time.Time
-	n := 0
-	for _, c := range p.e.Plans.Of(p.key) {
-		if at := c.CreationTimestamp.Time; c.Status.Phase == v1alpha1.PlanStale && p.e.Clock.Now().Sub(at) < quietTime {
-			n++
-			if at.After(newest) {
-				newest = at
-			}
-		}
-	}
-	if n <= quickPlans {
-		return time.Time{}
-	}
-	return newest.Add(min(decide.DefaultRetry.Delay(n-quickPlans), quietTime/2))
-}
-
-const (
-	// quickPlans is how many plans may become stale within quietTime before the next
-	// one has to wait.
-	quickPlans = 4
-	quietTime  = 10 * time.Minute
-)
-
 // proposePause is how long until it is tried again to make a plan.
 const proposePause = 5 * time.Second

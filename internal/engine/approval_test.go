@@ -538,3 +538,27 @@ func TestNobodyIsPlumb(t *testing.T) {
 		})
 	}
 }
+
+func TestPlansThatCannotBeMadeAreRecordedOnce(t *testing.T) {
+	s, f := newApprovalStory(t)
+	l := &fakeLedger{s: s}
+	s.e.Ledger = l
+	f.fail = errors.New("exceeded quota")
+	s.git.commit(files("web", "1"))
+	s.app("web", approval(nil))
+	s.tell("an Application that needs approval appears, and no plan can be made")
+	for range 10 {
+		s.later(proposePause)
+	}
+	f.fail = nil
+	s.later(proposePause)
+	n := 0
+	for _, r := range l.kept {
+		if r.Kind == RecordPlanProposed {
+			n++
+		}
+	}
+	if n != 1 || len(f.plans) != 1 {
+		t.Errorf("%d plans are recorded %d times", len(f.plans), n)
+	}
+}

@@ -51,18 +51,49 @@ func (p *pass) ask(ctx context.Context, pr *proposal) error {
 		Kind: RecordPlanProposed, Digest: pr.digest, Plan: draft.Name, Counts: counts,
 		Message: fmt.Sprintf("%s plan: %d to create, %d to update, %d to replace, %d to delete", strings.ToLower(string(spec.Reason)), counts.Create, counts.Update, counts.Replace, counts.Delete),
 	}
-	if !p.append(ctx, record) {
-		return errors.New(p.st.unrecorded)
+	if told := draft.Name + " " + pr.digest; p.st.askedFor != told { // what could not be made is tried again
+		if !p.append(ctx, record) {
+			return errors.New(p.st.unrecorded)
+		}
+		p.st.askedFor = told
 	}
 	made, err := p.e.Plans.Propose(ctx, p.app, p.key, draft, text)
 	if err != nil {
 		return err
 	}
+	p.st.askedFor = ""
 	pr.plan, pr.verdict = made, p.heard(made)
 	p.unproposed = ""
 	p.event(false, "PlanProposed", fmt.Sprintf("plan %s needs %s", made.Name, approvalsText(int(pr.policy.Min))))
 	return nil
 }
+
+// askAgain is when people may be asked the next time: where something keeps changing
+// what there is to do, they would be asked over and over of what is stale a moment
+// later.
+func (p *pass) askAgain() time.Time {
+	var newest time.Time
+	n := 0
+	for _, c := range p.e.Plans.Of(p.key) {
+		if at := c.CreationTimestamp.Time; c.Status.Phase == v1alpha1.PlanStale && p.e.Clock.Now().Sub(at) < quietTime {
+			n++
+			if at.After(newest) {
+				newest = at
+			}
+		}
+	}
+	if n <= quickPlans {
+		return time.Time{}
+	}
+	return newest.Add(min(decide.DefaultRetry.Delay(n-quickPlans), quietTime/2))
+}
+
+const (
+	// quickPlans is how many plans may become stale within quietTime before the next
+	// one has to wait.
+	quickPlans = 4
+	quietTime  = 10 * time.Minute
+)
 
 func approvalsText(n int) string {
 	if n == 1 {

@@ -36,6 +36,8 @@ type state struct {
 	healedAt     time.Time
 	// healProblem is why the last heal failed, or empty.
 	healProblem string
+	// askedFor is the plan that the ledger knows of, and that could not be made yet.
+	askedFor string
 	// arrivals are the revisions at which there was nothing to do last.
 	arrivals []arrival
 	// trial is the revision that has yet to become healthy, or nil.
@@ -124,6 +126,7 @@ func (st *state) forget() {
 	st.heals, st.heard, st.healedAt, st.healProblem = 0, 0, time.Time{}, ""
 	st.unrecorded, st.drifts, st.drifting, st.arrivals = "", nil, false, nil
 	st.quietUntil = time.Time{}
+	st.askedFor = ""
 	st.adopting, st.adoption, st.adopted = false, nil, ""
 	st.unpublished, st.unwritten, st.intended, st.written = "", nil, false, time.Time{}
 }
