@@ -129,7 +129,7 @@ func TestReadsAndOutputs(t *testing.T) {
 	r := planjson.Convert(parse(t, `{"format_version":"1.2","resource_changes":[{"address":"data.x.it","mode":"data","type":"x","name":"it","action_reason":"read_because_config_unknown","change":{"actions":["read"],"before":null,"after":{}}}],
 "output_changes":{"a":{"actions":["create"],"before":null,"after_unknown":true},"b":{"actions":["update"],"before":"`+canary+`","after":"other","before_sensitive":true,"after_sensitive":true},"c":{"actions":["no-op"],"before":1,"after":1}}}`), planjson.Options{})
 	want := planjson.Result{
-		Plan: plan.New(nil), Notes: map[plan.Address]string{},
+		Plan: plan.New(nil), Notes: map[plan.Address]string{}, Changed: map[plan.Address][]string{},
 		Reads: []planjson.Read{{Ref: plan.Ref{Kind: "x", Name: "data.x.it"}, Reason: "what it asks for is known after apply"}},
 		Outputs: []planjson.OutputChange{
 			{Name: "a", Action: plan.ActionCreate, After: planjson.Unknown},
