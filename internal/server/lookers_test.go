@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/client-go/rest"
 
+	"github.com/plumb-dev/plumb/internal/driver/tofu"
 	"github.com/plumb-dev/plumb/internal/engine"
 )
 
@@ -24,4 +25,16 @@ func TestPreviewsAreIsolated(t *testing.T) {
 		t.Errorf("a preview takes no notice of the isolation that is asked for: %v", err)
 	}
 	l.close()
+}
+
+// TestPreviewsChangeNoState has the store refuse what a preview would save.
+func TestPreviewsChangeNoState(t *testing.T) {
+	var states tofu.States = unchanging{}
+	for what, err := range map[string]error{
+		"saved": states.Save(t.Context(), tofu.StateID{}, []byte("{}")), "deleted": states.Delete(t.Context(), tofu.StateID{}),
+	} {
+		if err == nil {
+			t.Errorf("a preview has %s a state", what)
+		}
+	}
 }

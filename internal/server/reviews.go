@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -186,13 +187,25 @@ func (l *lookers) lend() (preview.Engine, func(), error) {
 	}, nil
 }
 
+// unchanging are the states for those who look: nothing that a pull request makes of
+// one is saved, also where modules can't be isolated.
+type unchanging struct{ *kubestate.Store }
+
+var errUnchanging = errors.New("a preview changes no state")
+
+// Save refuses.
+func (unchanging) Save(context.Context, tofu.StateID, []byte) error { return errUnchanging }
+
+// Delete refuses.
+func (unchanging) Delete(context.Context, tofu.StateID) error { return errUnchanging }
+
 func (l *lookers) open() error {
 	s, p := l.server, l.parts
 	var err error
 	if l.states, err = kubestate.New(s.counted(), "pull-requests-"+strings.ToLower(rand.Text())); err != nil {
 		return err
 	}
-	l.modules, err = tofu.New(s.moduleOptions(filepath.Join(s.DataDir, "tofu-pulls"), l.states, l.mark.key))
+	l.modules, err = tofu.New(s.moduleOptions(filepath.Join(s.DataDir, "tofu-pulls"), unchanging{l.states}, l.mark.key))
 	if err != nil {
 		l.states.Close()
 		return err

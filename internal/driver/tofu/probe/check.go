@@ -199,6 +199,8 @@ func (s *Subject) explain(ctx context.Context, e *entry, w *warm, k *provider.Kn
 	switch {
 	case ctx.Err() != nil:
 		result.because(Cancelled, ctx.Err().Error())
+	case provider.Late(err) && ending(ctx):
+		result.because(Cancelled, context.DeadlineExceeded.Error())
 	case errors.As(err, &refused) && throttled.MatchString(err.Error()):
 		s.prober.strained(e, true)
 		result.because(Throttled, mask(err.Error()))
@@ -263,4 +265,14 @@ func judge(k *provider.Known, r *provider.Reading, i *state.Instance, secrets []
 			}
 		}
 	}
+}
+
+// moment is how much earlier a provider, which is told of the caller's deadline, may
+// notice it than we do.
+const moment = 100 * time.Millisecond
+
+// ending tells whether the caller's own time is up: that is no fault of the provider.
+func ending(ctx context.Context) bool {
+	at, ok := ctx.Deadline()
+	return ok && time.Until(at) < moment
 }
