@@ -34,8 +34,10 @@ const somebody = "unknown"
 const (
 	// mostWaiting bounds what waits for a ledger that cannot be written.
 	mostWaiting = 20000
-	// together is how many objects are written down at once.
-	together = 32
+	// together is how many objects are written down at once, and gather how long they
+	// wait for each other: a batch costs the disk as much as an entry.
+	together = 256
+	gather   = 200 * time.Millisecond
 	// declaredPause is how long to wait after the ledger has refused.
 	declaredPause = time.Second
 )
@@ -201,6 +203,9 @@ func (d *declared) run(ctx context.Context, p *parts) {
 		case <-ctx.Done():
 			return
 		case <-d.news:
+		}
+		if !pause(ctx, gather) {
+			return // the next process sees the same
 		}
 	}
 }
