@@ -1,0 +1,40 @@
+package kube
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/plumb-dev/plumb/internal/driver"
+)
+
+func TestDriftOf(t *testing.T) {
+	entry := func(manager, at string, fields map[string]any) any {
+		return map[string]any{"manager": manager, "operation": "Update", "apiVersion": "v1", "time": at, "fieldsType": "FieldsV1", "fieldsV1": fields}
+	}
+	data := func(key string) map[string]any {
+		return map[string]any{"f:data": map[string]any{"f:" + key: map[string]any{}}}
+	}
+	live := map[string]any{"metadata": map[string]any{"managedFields": []any{
+		entry(FieldManager, "2026-01-01T12:00:00Z", data("a/b")),
+		entry("kubectl-edit", "2026-01-01T11:00:00Z", data("a/b")),
+		entry("older", "2026-01-01T10:00:00Z", data("a/b")),
+		entry("elsewhere", "2026-01-01T13:00:00Z", data("c")),
+	}}}
+	cases := map[string]struct {
+		fields []string
+		want   driver.Drift
+		reason string
+	}{
+		"the latest of others": {[]string{"/data/a~1b"}, driver.Drift{Fields: []string{"/data/a~1b"}, Manager: "kubectl-edit"}, "Plumb itself is not meant, nor who changed something else"},
+		"nobody":               {[]string{"/data/d"}, driver.Drift{Fields: []string{"/data/d"}}, "a field that was removed has no manager"},
+		"an item of a list":    {[]string{"/data/c/0/x"}, driver.Drift{Fields: []string{"/data/c/0/x"}, Manager: "elsewhere"}, "items are not told apart"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, *driftOf(live, c.fields)); diff != "" {
+				t.Errorf("%s: %s", c.reason, diff)
+			}
+		})
+	}
+}
