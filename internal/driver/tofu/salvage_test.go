@@ -81,7 +81,7 @@ func TestSalvageAfterRestart(t *testing.T) {
 	signal(t, program, syscall.SIGKILL)
 	s.cloud.Heal()
 	s.start()
-	s.eventually("there is nothing under way", func() bool { c = s.compare(d); return !progressing(c) })
+	s.eventually("there is nothing under way", func() bool { c = s.compare(d); return !progressing(c) && !c.Busy })
 	for _, o := range s.cloud.Objects("subnet") { // it may have been made: a person has looked
 		if err := s.cloud.Delete(o.ID); err != nil {
 			t.Fatal(err)
