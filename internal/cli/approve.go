@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -112,12 +113,27 @@ func (k *connection) say(ctx context.Context, p proposed, decision v1alpha1.Appr
 	if err != nil {
 		return nil, fmt.Errorf("write the approval: %w", err)
 	}
-	made, err := k.dynamic.Resource(v1alpha1.GroupVersion.WithResource(v1alpha1.ApprovalResource)).Namespace(p.Namespace).
-		Create(ctx, &unstructured.Unstructured{Object: object}, metav1.CreateOptions{FieldManager: "plumb-cli"})
+	approvals := k.dynamic.Resource(v1alpha1.GroupVersion.WithResource(v1alpha1.ApprovalResource)).Namespace(p.Namespace)
+	made, err := approvals.Create(ctx, &unstructured.Unstructured{Object: object}, metav1.CreateOptions{FieldManager: "plumb-cli"})
+	for tries := 0; tries < unheardTries && unheard(err) && ctx.Err() == nil; tries++ {
+		time.Sleep(unheardPause)
+		made, err = approvals.Create(ctx, &unstructured.Unstructured{Object: object}, metav1.CreateOptions{FieldManager: "plumb-cli"})
+	}
 	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) {
 		return nil, fmt.Errorf("the API server refuses it: %s", refusal(err))
 	}
 	return made, k.explain(err)
+}
+
+// unheardTries and unheardPause are how long it may take until the API server's
+// admission has heard of a plan: it does so by a watch of its own.
+const (
+	unheardTries = 20
+	unheardPause = 150 * time.Millisecond
+)
+
+func unheard(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "no params found for policy binding")
 }
 
 // refusal is what a policy says, without the words around it.
