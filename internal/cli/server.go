@@ -74,6 +74,7 @@ func newServerCommand(streams Streams, env environment) *cobra.Command {
 	flags.IntVar(&f.options.Workers, "workers", 20, "how many Applications are worked on at once")
 	flags.DurationVar(&f.options.PollInterval, "poll-interval", 3*time.Minute, "how often repositories that cannot be watched are asked for new commits")
 	flags.DurationVar(&f.options.PullRequestInterval, "pull-request-interval", server.DefaultPullRequestInterval, "how often open pull requests are listed, where a Secret says that they get previews; negative leaves it to webhooks")
+	flags.BoolVar(&f.options.SelfServiceNotifications, "self-service-notification-enabled", false, "let teams configure notifications in the namespaces of their Applications")
 	flags.StringVar(&f.webhookSecret, "webhook-secret-file", "", "`FILE` with the secret that senders of webhooks must know")
 	flags.BoolVar(&f.options.AllowExec, "allow-exec-credentials", false, "let cluster Secrets name programs that give credentials")
 	flags.BoolVar(&f.options.Pprof, "pprof", false, "serve profiles on /debug/pprof, on a loopback address only")

@@ -148,7 +148,7 @@ func (s *Server) connect(installed controller.Installed, mark mark, declared con
 	if err != nil {
 		return nil, err
 	}
-	if p.notifications, err = newNotifications(s.counted(), s.DataDir, installed.Argo, s.Log); err != nil {
+	if p.notifications, err = newNotifications(s.counted(), s.DataDir, installed.Argo, s.SelfServiceNotifications, s.Log); err != nil {
 		return nil, err
 	}
 	p.controller, err = controller.New(controller.Options{

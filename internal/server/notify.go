@@ -53,8 +53,10 @@ type notifications struct {
 	log      *slog.Logger
 	notifier *notify.Notifier
 	commits  *commits
-	argo     bool
 	enqueue  func(...engine.Key)
+	// argo tells whether the configuration in Argo CD's namespace holds, selfService,
+	// whether those in other namespaces do.
+	argo, selfService bool
 
 	maps    *mirror.Mirror[*corev1.ConfigMap]
 	secrets *mirror.Mirror[*corev1.Secret]
@@ -78,7 +80,7 @@ var _ engine.Notices = (*notifications)(nil)
 
 // newNotifications makes it; argo tells whether Applications of Argo CD are served,
 // whose configuration then holds as well.
-func newNotifications(config *rest.Config, dir string, argo bool, log *slog.Logger) (*notifications, error) {
+func newNotifications(config *rest.Config, dir string, argo, selfService bool, log *slog.Logger) (*notifications, error) {
 	scheme := runtime.NewScheme()
 	if err := corev1.AddToScheme(scheme); err != nil {
 		return nil, fmt.Errorf("register the core types: %w", err)
@@ -87,7 +89,7 @@ func newNotifications(config *rest.Config, dir string, argo bool, log *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	n := &notifications{log: log, argo: argo, changed: make(chan struct{}, 1), read: map[string]readConfig{}}
+	n := &notifications{log: log, argo: argo, selfService: selfService, changed: make(chan struct{}, 1), read: map[string]readConfig{}}
 	// One watch for all namespaces, of the one name.
 	n.maps = mirror.New(mirror.Options[*corev1.ConfigMap]{
 		Client: client, Resource: "configmaps", Example: &corev1.ConfigMap{}, FieldSelector: "metadata.name=" + notificationsMap, Log: log,
@@ -222,6 +224,11 @@ func (n *notifications) configure() bool {
 	}
 	if !n.argo {
 		delete(objects, controller.ArgoNamespace)
+	}
+	if !n.selfService { // else who may write a ConfigMap has this server send requests
+		maps.DeleteFunc(objects, func(namespace string, _ readConfig) bool {
+			return namespace != controller.SystemNamespace && namespace != controller.ArgoNamespace
+		})
 	}
 	changed := n.config.Load() == nil || len(objects) != len(n.read)
 	for namespace, r := range objects {

@@ -48,6 +48,9 @@ type Options struct {
 	// PullRequestInterval is how often open pull requests are listed
 	// (DefaultPullRequestInterval); negative is never.
 	PullRequestInterval time.Duration
+	// SelfServiceNotifications lets teams configure channels of their own, in the
+	// namespaces of their Applications.
+	SelfServiceNotifications bool
 	// adoptPause is the shortest time between two pushes of drift for one
 	// Application (adoptPause), for tests.
 	adoptPause time.Duration

@@ -97,6 +97,7 @@ func TestIsolatedModules(t *testing.T) {
 		"cache":       {"a provider changes the programs of all", local(fmt.Sprintf("filename = %q\ncontent = \"program\"", filepath.Join(s.dir, "providers", "cache", "more")))},
 		"record":      {"a provider changes what Plumb knows of runs", local("filename = \"${path.module}/../run/run.json\"\ncontent = \"{}\"")},
 		"providers":   {"a provider changes its own next one", local("filename = \"${path.module}/../run/data/providers/more\"\ncontent = \"program\"")},
+		"shown":       {"a provider changes the plan that was shown", local("filename = \"${path.module}/../run/plans/more\"\ncontent = \"plan\"")},
 		"plumb's":     {"a provider changes what Plumb keeps", local("filename = \"${path.module}/../module.json\"\ncontent = \"{}\"")},
 		"temporary":   {"it is everybody's", local("filename = \"/tmp/plumb-isolation-test\"\ncontent = \"here\"")},
 	} {

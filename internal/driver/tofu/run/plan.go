@@ -117,15 +117,18 @@ func (r *Runner) planOnce(ctx context.Context, args []string, o PlanOptions) (*P
 	if err := r.clearPlans(o.Keep); err != nil {
 		return nil, err
 	}
-	file := filepath.Join(r.folder.plans(), "plan")
+	file, made := filepath.Join(r.folder.plans(), "plan"), filepath.Join(r.folder.planning(), "plan")
 	if file == o.Keep {
 		file += "-2"
 	}
-	e, err := r.execute(ctx, job{operation: "plan", args: append(args, "-out="+file), planFile: file, env: r.workspaceEnv, progress: o.Progress, writes: []string{r.folder.plans()}})
+	e, err := r.execute(ctx, job{operation: "plan", args: append(args, "-out="+made), planFile: made, env: r.workspaceEnv, progress: o.Progress, writes: []string{r.folder.planning()}})
 	if err != nil {
 		return nil, err
 	}
 	if err := r.verdict(ctx, "plan", e, 0, 2); err != nil {
+		return nil, err
+	}
+	if err := takePlan(made, file); err != nil {
 		return nil, err
 	}
 	p := &Planned{File: file, Changes: e.code == 2, Warnings: e.out.warnings()}
@@ -135,6 +138,19 @@ func (r *Runner) planOnce(ctx context.Context, args []string, o PlanOptions) (*P
 		}
 	}
 	return p, r.fingerprint(ctx, p, o)
+}
+
+// takePlan copies a plan to where nothing that a plan runs may write: what is shown,
+// and perhaps approved, is what is applied.
+func takePlan(made, file string) error {
+	content, err := ReadOwn(made)
+	if err == nil {
+		err = writeSecret(file, content)
+	}
+	if err = errors.Join(err, os.Remove(made)); err != nil {
+		return fmt.Errorf("take the plan: %w", err)
+	}
+	return nil
 }
 
 func (r *Runner) clearPlans(but string) error {

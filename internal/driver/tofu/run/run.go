@@ -58,6 +58,7 @@ func (f Folder) data() string      { return filepath.Join(f.Path, "data") }
 func (f Folder) home() string      { return filepath.Join(f.Path, "home") }
 func (f Folder) temp() string      { return filepath.Join(f.Path, "tmp") }
 func (f Folder) plans() string     { return filepath.Join(f.Path, "plans") }
+func (f Folder) planning() string  { return filepath.Join(f.Path, "planning") }
 func (f Folder) output() string    { return filepath.Join(f.Path, "output") }
 func (f Folder) errored() string   { return filepath.Join(f.Path, "errored") }
 func (f Folder) variables() string { return filepath.Join(f.Path, "plumb.tfvars") }
@@ -164,7 +165,7 @@ func Open(folder Folder, config Config) (*Runner, error) {
 			r.masker.addValue(v)
 		}
 	}
-	for _, dir := range []string{folder.Path, folder.data(), folder.home(), folder.temp(), folder.plans(), folder.output(), folder.errored(), filepath.Dir(folder.State(config.Workspace))} {
+	for _, dir := range []string{folder.Path, folder.data(), folder.home(), folder.temp(), folder.plans(), folder.planning(), folder.output(), folder.errored(), filepath.Dir(folder.State(config.Workspace))} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("make the working folder: %w", err)
 		}
