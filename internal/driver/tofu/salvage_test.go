@@ -73,7 +73,15 @@ func TestSalvageAfterRestart(t *testing.T) {
 	s.inject(fakecloud.Fault{Op: "create", Kind: "subnet", Action: fakecloud.Hang})
 	await := s.order(driver.Apply{Desired: d, Operation: "op", Steps: c.Plan.Steps})
 	s.struck()
-	s.eventually("all else is complete", func() bool { return len(s.cloud.Objects("vpc")) == 2 })
+	s.eventually("all else is told to be complete", func() bool {
+		done := 0
+		for _, r := range s.compare(d).Resources {
+			if r.Sync == driver.Synced && r.Exists {
+				done++
+			}
+		}
+		return done == 2
+	})
 	program := s.program()
 	signal(t, program, syscall.SIGSTOP) // so that it is still there when the driver goes
 	s.driver.Close()
