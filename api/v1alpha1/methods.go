@@ -347,8 +347,9 @@ func (p PlanPhase) Open() bool {
 	switch p {
 	case "", PlanPending, PlanApproved, PlanApplying, PlanFailed:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // Completed says whether an operation has ended.

@@ -445,5 +445,5 @@ func patchValue(f Field) any {
 // manifest writes an object as YAML with the fields that people put first.
 func manifest(object map[string]any) []byte {
 	f := &file{eol: "\n", step: 2}
-	return []byte(f.writer(false).block(object, 0, false) + "\n")
+	return []byte(f.writer(false).block(object, 0) + "\n")
 }

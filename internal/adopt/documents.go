@@ -31,27 +31,27 @@ func isManifest(name string) bool {
 }
 
 // editable parses a file that may be edited.
-func editable(data []byte) (*file, []any, error) {
+func editable(data []byte) ([]any, error) {
 	f, err := parse(data)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	values, err := f.values()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	for _, v := range values {
 		m, _ := v.(map[string]any)
 		if meta, ok := m["sops"].(map[string]any); ok && (meta["mac"] != nil || meta["lastmodified"] != nil) {
-			return nil, nil, errEncrypted
+			return nil, errEncrypted
 		}
 	}
-	return f, values, nil
+	return values, nil
 }
 
 // find gives the documents of a file that fit.
 func find(data []byte, fits func(o map[string]any) bool) ([]document, error) {
-	_, values, err := editable(data)
+	values, err := editable(data)
 	if err != nil {
 		return nil, err
 	}

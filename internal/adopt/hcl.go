@@ -162,24 +162,24 @@ type scope struct {
 }
 
 // body parses a file as it is with the edits.
-func (e *moduleEditor) body(name string) (*hclsyntax.Body, []byte, error) {
+func (e *moduleEditor) body(name string) (*hclsyntax.Body, error) {
 	data, err := e.content(name)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if b, ok := e.parsed[name]; ok {
-		return b, data, nil
+		return b, nil
 	}
 	f, diags := hclfile.Parse(data, name)
 	if diags.HasErrors() {
-		return nil, nil, diags
+		return nil, diags
 	}
 	b, ok := f.Body.(*hclsyntax.Body)
 	if !ok {
-		return nil, nil, fmt.Errorf("%s is JSON: modules are edited in their own language only", name)
+		return nil, fmt.Errorf("%s is JSON: modules are edited in their own language only", name)
 	}
 	e.parsed[name] = b
-	return b, data, nil
+	return b, nil
 }
 
 func (e *moduleEditor) content(name string) ([]byte, error) {
@@ -211,7 +211,7 @@ func (e *moduleEditor) files(dir string) []string {
 func (e *moduleEditor) blocks(dir, kind string, labels ...string) ([]*hclsyntax.Block, error) {
 	var out []*hclsyntax.Block
 	for _, name := range e.files(dir) {
-		b, _, err := e.body(name)
+		b, err := e.body(name)
 		if err != nil {
 			return nil, err
 		}

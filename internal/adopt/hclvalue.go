@@ -265,15 +265,17 @@ func (e *moduleEditor) appended(x *hclsyntax.TupleConsExpr, live []any, added []
 	begin := bytes.LastIndexByte(data[:last.Start.Byte], '\n') + 1
 	indent := data[begin:last.Start.Byte]
 	multi := begin > x.SrcRange.Start.Byte && onlySpace(indent)
-	end, text := last.End.Byte, ""
+	end := last.End.Byte
+	var more strings.Builder
 	trailing := bytes.HasPrefix(bytes.TrimLeft(data[end:], " \t"), []byte(","))
 	for _, i := range added {
 		if multi {
-			text += ",\n" + string(indent) + literal(live[i], string(indent))
+			more.WriteString(",\n" + string(indent) + literal(live[i], string(indent)))
 		} else {
-			text += ", " + literal(live[i], "")
+			more.WriteString(", " + literal(live[i], ""))
 		}
 	}
+	text := more.String()
 	if multi && trailing { // behind the comma, and what is written behind that
 		if n := bytes.IndexByte(data[end:], '\n'); n >= 0 {
 			end += n
@@ -297,11 +299,13 @@ func (e *moduleEditor) rewritten(x *hclsyntax.TupleConsExpr, live []any) (hclEdi
 	if !bytes.Contains(old, []byte("\n")) {
 		return hclEdit{x.SrcRange.Filename, x.SrcRange.Start.Byte, x.SrcRange.End.Byte, []byte(literal(live, indent))}, nil
 	}
-	text := "[\n"
+	var text strings.Builder
+	text.WriteString("[\n")
 	for _, v := range live {
-		text += indent + "  " + literal(v, indent+"  ") + ",\n"
+		text.WriteString(indent + "  " + literal(v, indent+"  ") + ",\n")
 	}
-	return hclEdit{x.SrcRange.Filename, x.SrcRange.Start.Byte, x.SrcRange.End.Byte, []byte(text + indent + "]")}, nil
+	text.WriteString(indent + "]")
+	return hclEdit{x.SrcRange.Filename, x.SrcRange.Start.Byte, x.SrcRange.End.Byte, []byte(text.String())}, nil
 }
 
 // lessItems are the indexes of items of one list that another one lacks.
@@ -385,7 +389,7 @@ func (e *moduleEditor) inVariable(in *scope, name string, rest Path, f Field) (h
 			}
 			continue
 		}
-		body, _, err := e.body(file)
+		body, err := e.body(file)
 		if err != nil {
 			return hclEdit{}, err
 		}
@@ -429,7 +433,7 @@ func (e *moduleEditor) varFiles() []string {
 func (e *moduleEditor) uses(dir, root, name string) (int, error) {
 	n := 0
 	for _, file := range e.files(dir) {
-		body, _, err := e.body(file)
+		body, err := e.body(file)
 		if err != nil {
 			return 0, err
 		}

@@ -83,7 +83,7 @@ func (s *session) helm(_ context.Context, i int, _ Drift, f Field, object map[st
 		if err != nil || data == nil {
 			continue
 		}
-		_, values, err := editable(data)
+		values, err := editable(data)
 		if err != nil {
 			*reason = file.name + ": " + err.Error()
 			continue
@@ -222,7 +222,7 @@ func (s *session) probed(i int, files []valuesFile, p probe) (candidate, bool) {
 		return candidate{}, false
 	}
 	var edited []byte
-	if _, values, parseErr := editable(data); parseErr != nil {
+	if values, parseErr := editable(data); parseErr != nil {
 		return candidate{}, false
 	} else if len(values) == 0 { // only comments
 		edited = append(slices.Clone(data), manifest(with(nil, p.path, p.value, p.remove).(map[string]any))...)

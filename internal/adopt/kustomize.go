@@ -34,7 +34,7 @@ func (s *session) kustomization(i int) (*kustomization, error) {
 	if k.data, err = s.content(i, k.file); err != nil {
 		return nil, err
 	}
-	_, values, err := editable(k.data)
+	values, err := editable(k.data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", k.file, err)
 	}
@@ -248,7 +248,7 @@ func (k *kustomization) patchFile(d Drift, f Field, object map[string]any) []can
 
 // morePatch adds a field to the patch that is there.
 func (k *kustomization) morePatch(target string, data []byte, f Field, object map[string]any) []candidate {
-	_, values, err := editable(data)
+	values, err := editable(data)
 	if err != nil || len(values) != 1 {
 		return nil
 	}
@@ -335,7 +335,7 @@ func (k *kustomization) operations(d Drift, f Field, object map[string]any) []ca
 	var out []candidate
 	for _, name := range k.names(d.Ref) {
 		file := &file{eol: "\n", step: 2}
-		body := file.writer(false).block([]any{operation}, 0, false) + "\n"
+		body := file.writer(false).block([]any{operation}, 0) + "\n"
 		out = append(out, k.addPatch(map[string]any{
 			"target": map[string]any{"kind": d.Ref.Kind, "name": name}, "patch": body,
 		}, nil)...)

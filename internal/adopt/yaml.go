@@ -180,8 +180,9 @@ func (f *file) end(n *yaml.Node, indent int) (int, error) {
 		return f.scalarEnd(n, i, indent)
 	case yaml.MappingNode, yaml.SequenceNode:
 		return f.collectionEnd(n, i)
+	default:
+		return 0, errOdd
 	}
-	return 0, errOdd
 }
 
 func (f *file) collectionEnd(n *yaml.Node, i int) (int, error) {
@@ -346,6 +347,7 @@ func (f *file) valueOf(n *yaml.Node, depth int) (any, error) {
 		return out, nil
 	case yaml.MappingNode:
 		return f.mapOf(n, depth)
+	default: // a scalar
 	}
 	switch n.ShortTag() {
 	case "!!null":

@@ -337,7 +337,7 @@ func (g *gen) write(v any, indent int) string {
 		for _, e := range v {
 			switch {
 			case isScalar(e), empty(e), g.r.IntN(3) == 0:
-				b.WriteString(spaces(indent) + "- " + f.inline(e, true, 0) + g.comment() + "\n")
+				b.WriteString(spaces(indent) + "- " + f.inline(e, 0) + g.comment() + "\n")
 			default:
 				body := g.write(e, indent+2)
 				trimmed := strings.TrimLeft(body, " ")
@@ -371,7 +371,7 @@ func (g *gen) behind(f *file, v any, indent int) string {
 		return " " + w.scalar(v, []yaml.Style{0, yaml.DoubleQuotedStyle, yaml.SingleQuotedStyle}[g.r.IntN(3)]) + g.comment() + "\n"
 	}
 	if empty(v) || g.r.IntN(4) == 0 {
-		return " " + f.inline(v, true, 0) + g.comment() + "\n"
+		return " " + f.inline(v, 0) + g.comment() + "\n"
 	}
 	inner := indent + f.step
 	if _, list := v.([]any); list {

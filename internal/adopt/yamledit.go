@@ -177,7 +177,7 @@ func (f *file) apply(document int, o op) ([]byte, error) {
 		if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" && !o.remove {
 			return f.replace(at, with(nil, o.path[i:], o.value, false))
 		}
-		child := -1
+		var child int
 		switch {
 		case s.isKey() && n.Kind == yaml.MappingNode:
 			child = keyIndex(n, s.Key)
@@ -236,7 +236,7 @@ func (f *file) replace(at place, value any) ([]byte, error) {
 		return nil, err
 	}
 	if n.Kind == yaml.AliasNode {
-		return f.splice(from, to, f.inline(value, at.flow, 0)), nil
+		return f.splice(from, to, f.inline(value, 0)), nil
 	}
 	w := f.writer(at.flow)
 	if isScalar(value) {
@@ -255,7 +255,7 @@ func (f *file) replace(at place, value any) ([]byte, error) {
 		return f.splice(from, to, text), nil
 	}
 	if at.flow || empty(value) {
-		text := f.inline(value, at.flow, f.column(f.lineStart(from)+indentOf(f.data[f.lineStart(from):])))
+		text := f.inline(value, f.column(f.lineStart(from)+indentOf(f.data[f.lineStart(from):])))
 		if n.Kind != yaml.ScalarNode && !at.flow && at.parent != nil && at.parent.Kind == yaml.MappingNode && n.Anchor == "" {
 			if colon := f.afterColon(at); onlySpace(f.data[colon:from]) {
 				return f.splice(colon, to, " "+text), nil
@@ -275,10 +275,10 @@ func (f *file) replaceByBlock(at place, from, to int, value any) ([]byte, error)
 	case at.node.Anchor != "":
 		return nil, errElsewhere
 	case at.parent == nil:
-		return f.splice(from, to, w.block(value, 0, false)), nil
+		return f.splice(from, to, w.block(value, 0)), nil
 	case at.parent.Kind == yaml.SequenceNode:
 		dash := f.dashOf(at.parent, at.index)
-		return f.splice(dash+1, to, " "+w.block(value, f.column(dash)+2, true)), nil
+		return f.splice(dash+1, to, " "+w.block(value, f.column(dash)+2)), nil
 	}
 	colon := f.afterColon(at)
 	return f.splice(colon, to, w.under(value, at.indent)), nil
@@ -348,7 +348,7 @@ func (f *file) insertKey(at place, name string, value any) ([]byte, error) {
 	if len(n.Content) == 0 && !at.flow && !f.json && at.parent != nil && at.parent.Kind == yaml.MappingNode && n.Anchor == "" {
 		return f.replaceByBlock(at, f.begin(n), end, map[string]any{name: value})
 	}
-	return f.insertFlow(n, end, firsts(n), func(indent int) string { return k + ": " + f.inline(value, true, indent) })
+	return f.insertFlow(n, end, firsts(n), func(indent int) string { return k + ": " + f.inline(value, indent) })
 }
 
 // firsts are what begins each entry of a map.
@@ -472,12 +472,12 @@ func (f *file) insertItem(at place, i int, value any) ([]byte, error) {
 		}
 		if i < len(n.Content) {
 			b := f.begin(n.Content[i])
-			return f.splice(b, b, f.inline(value, true, f.column(b))+", "), nil
+			return f.splice(b, b, f.inline(value, f.column(b))+", "), nil
 		}
-		return f.insertFlow(n, end, n.Content, func(indent int) string { return f.inline(value, true, indent) })
+		return f.insertFlow(n, end, n.Content, func(indent int) string { return f.inline(value, indent) })
 	}
 	column := f.column(f.begin(n))
-	item := spaces(column) + "- " + w.block(value, column+2, true)
+	item := spaces(column) + "- " + w.block(value, column+2)
 	if i == 0 {
 		dash := f.lineStart(f.dashOf(n, 0))
 		if !onlySpace(f.data[dash:f.begin(n)]) {

@@ -47,7 +47,7 @@ func empty(v any) bool {
 func (w writer) value(v any, indent int) string {
 	switch {
 	case empty(v):
-		return " " + w.f.inline(v, true, indent)
+		return " " + w.f.inline(v, indent)
 	case !isScalar(v):
 		return w.under(v, indent)
 	}
@@ -64,11 +64,11 @@ func (w writer) under(v any, indent int) string {
 	} else {
 		indent += w.f.step
 	}
-	return w.f.eol + spaces(indent) + w.block(v, indent, false)
+	return w.f.eol + spaces(indent) + w.block(v, indent)
 }
 
 // block writes a value in lines; the first is where it is put.
-func (w writer) block(v any, indent int, item bool) string {
+func (w writer) block(v any, indent int) string {
 	switch v := v.(type) {
 	case map[string]any:
 		if len(v) == 0 {
@@ -85,7 +85,7 @@ func (w writer) block(v any, indent int, item bool) string {
 		}
 		var lines []string
 		for _, e := range v {
-			lines = append(lines, "- "+w.block(e, indent+2, true))
+			lines = append(lines, "- "+w.block(e, indent+2))
 		}
 		return strings.Join(lines, w.f.eol+spaces(indent))
 	case string:
@@ -198,7 +198,7 @@ func plain(s string, flow bool) bool {
 
 // inline writes a value within one line, or as JSON over several in a file that
 // is JSON.
-func (f *file) inline(v any, flow bool, indent int) string {
+func (f *file) inline(v any, indent int) string {
 	if f.json {
 		if isScalar(v) {
 			return f.writer(true).scalar(v, 0)
@@ -219,13 +219,13 @@ func (f *file) inline(v any, flow bool, indent int) string {
 	case map[string]any:
 		var parts []string
 		for _, k := range ordered(v) {
-			parts = append(parts, w.scalar(k, 0)+": "+f.inline(v[k], flow, indent))
+			parts = append(parts, w.scalar(k, 0)+": "+f.inline(v[k], indent))
 		}
 		return "{" + strings.Join(parts, ", ") + "}"
 	case []any:
 		var parts []string
 		for _, e := range v {
-			parts = append(parts, f.inline(e, flow, indent))
+			parts = append(parts, f.inline(e, indent))
 		}
 		return "[" + strings.Join(parts, ", ") + "]"
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -112,12 +113,9 @@ func joinNames(names []string) string {
 	if len(names) > most {
 		names = append(slices.Clone(names[:most]), fmt.Sprintf("and %d more", len(names)-most))
 	}
-	out := ""
+	shown := make([]string, len(names))
 	for i, name := range names {
-		if i > 0 {
-			out += ", "
-		}
-		out += printable(name)
+		shown[i] = printable(name)
 	}
-	return out
+	return strings.Join(shown, ", ")
 }

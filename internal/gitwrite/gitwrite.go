@@ -146,7 +146,7 @@ type build func(ctx context.Context, c *clone) (tree, message string, err error)
 
 // push makes a commit of what build gives on the head of the base, and again on
 // the new head where that has moved meanwhile.
-func (w *Writer) push(ctx context.Context, repo Repo, o Options, depth int, make build) (Pushed, error) {
+func (w *Writer) push(ctx context.Context, repo Repo, o Options, depth int, commit build) (Pushed, error) {
 	if err := o.check(); err != nil {
 		return Pushed{}, err
 	}
@@ -159,7 +159,7 @@ func (w *Writer) push(ctx context.Context, repo Repo, o Options, depth int, make
 			case <-time.After(time.Duration(try) * 100 * time.Millisecond):
 			}
 		}
-		p, err := w.attempt(ctx, repo, o, depth, make)
+		p, err := w.attempt(ctx, repo, o, depth, commit)
 		if !errors.Is(err, errMoved) {
 			return p, err
 		}
@@ -183,7 +183,7 @@ func (o Options) check() error {
 // errMoved says that a branch was pushed to by somebody else at the same time.
 var errMoved = errors.New("the branch keeps moving")
 
-func (w *Writer) attempt(ctx context.Context, repo Repo, o Options, depth int, make build) (Pushed, error) {
+func (w *Writer) attempt(ctx context.Context, repo Repo, o Options, depth int, commit build) (Pushed, error) {
 	remote, err := w.git.Reach(ctx, repo.URL, repo.Credentials)
 	if err != nil {
 		return Pushed{}, err
@@ -194,7 +194,7 @@ func (w *Writer) attempt(ctx context.Context, repo Repo, o Options, depth int, m
 		return Pushed{}, err
 	}
 	defer c.remove()
-	tree, message, err := make(ctx, c)
+	tree, message, err := commit(ctx, c)
 	if err != nil {
 		return Pushed{}, err
 	}

@@ -279,7 +279,7 @@ func TestHookRefusesThePush(t *testing.T) {
 	r.commit("first", map[string]string{"a": "1\n"})
 	hook := filepath.Join(r.bare, "hooks", "pre-receive")
 	_ = os.MkdirAll(filepath.Dir(hook), 0o755)
-	if err := os.WriteFile(hook, []byte("#!/bin/sh\necho no >&2\nexit 1\n"), 0o755); err != nil { //nolint:gosec // git runs it
+	if err := os.WriteFile(hook, []byte("#!/bin/sh\necho no >&2\nexit 1\n"), 0o755); err != nil { // git runs it
 		t.Fatal(err)
 	}
 	_, err := newWriter(t).Commit(t.Context(), r.url(), Options{Direct: true, Message: "m"}, []Change{{Path: "a", Before: []byte("1\n"), After: []byte("2")}})

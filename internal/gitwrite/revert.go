@@ -58,7 +58,7 @@ func (w *Writer) Revert(ctx context.Context, repo Repo, o Options, r Revert, dry
 		o.Branch = ownBranch("rollback", r.Application, short(r.To))
 	}
 	var out Reverted
-	make := func(ctx context.Context, c *clone) (string, string, error) {
+	commit := func(ctx context.Context, c *clone) (string, string, error) {
 		var err error
 		if out, err = c.revert(ctx, r); err != nil {
 			return "", "", err
@@ -69,7 +69,7 @@ func (w *Writer) Revert(ctx context.Context, repo Repo, o Options, r Revert, dry
 		}
 		return out.Tree, message, nil
 	}
-	pushed, err := w.push(ctx, repo, o, 0, make)
+	pushed, err := w.push(ctx, repo, o, 0, commit)
 	if errors.Is(err, errDry) {
 		return out, nil
 	}

@@ -280,8 +280,8 @@ func (a *adopter) propose(ctx context.Context, r engine.AdoptRequest) (engine.Ad
 	}
 	pushed := false
 	for _, at := range places(r, p) {
-		branch, new, err := a.push(ctx, r, p, at)
-		pushed = pushed || new
+		branch, fresh, err := a.push(ctx, r, p, at)
+		pushed = pushed || fresh
 		if branch.Branch != "" {
 			out.Branches = append(out.Branches, branch)
 		}

@@ -64,15 +64,15 @@ func TestAdoptionsKeepOnePullRequest(t *testing.T) {
 	push := func(what, value string, told, pushed bool, url string, made int) {
 		t.Helper()
 		r.Told = told
-		branch, new, err := a.push(t.Context(), r, p, at(value))
-		if err != nil || new != pushed || branch.URL != url || pulls.made != made {
-			t.Errorf("%s: %+v, pushed %v, %d opened, %v", what, branch, new, pulls.made, err)
+		branch, fresh, err := a.push(t.Context(), r, p, at(value))
+		if err != nil || fresh != pushed || branch.URL != url || pulls.made != made {
+			t.Errorf("%s: %+v, pushed %v, %d opened, %v", what, branch, fresh, pulls.made, err)
 		}
 	}
 	const url = "https://git.example.com/pulls/1"
 	pulls.broken = errors.New("the host is away")
-	if branch, new, err := a.push(t.Context(), r, p, at("2")); err == nil || !new || branch.Branch == "" {
-		t.Errorf("the branch is named also where there is no pull request: %+v %v %v", branch, new, err)
+	if branch, fresh, err := a.push(t.Context(), r, p, at("2")); err == nil || !fresh || branch.Branch == "" {
+		t.Errorf("the branch is named also where there is no pull request: %+v %v %v", branch, fresh, err)
 	}
 	pulls.broken = nil
 	push("the branch was pushed, the pull request is missing still", "2", false, false, url, 1)

@@ -2,8 +2,8 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
 	"time"
 
@@ -80,7 +80,7 @@ func (c *checkpoints) write(ctx context.Context) {
 	if err == nil {
 		object := applycorev1.ConfigMap(checkpointConfigMap, controller.SystemNamespace).
 			WithLabels(map[string]string{v1alpha1.LabelPartOf: v1alpha1.LabelPartOfValue}).
-			WithData(map[string]string{"checkpoint": string(latest.Note), "entries": fmt.Sprint(latest.Size)})
+			WithData(map[string]string{"checkpoint": string(latest.Note), "entries": strconv.FormatUint(latest.Size, 10)})
 		_, err = client.ConfigMaps(controller.SystemNamespace).Apply(ctx, object, metav1.ApplyOptions{FieldManager: "plumb", Force: true})
 	}
 	if err != nil {

@@ -293,8 +293,9 @@ func entryKind(k engine.RecordKind) entry.Kind {
 		return entry.Overridden
 	case engine.RecordOverrideIgnored:
 		return entry.Refused
+	default:
+		return entry.Kind(k)
 	}
-	return entry.Kind(k)
 }
 
 func resultOf(result string) entry.Result {

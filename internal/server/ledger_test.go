@@ -324,7 +324,7 @@ func TestNoChangeWithoutLedger(t *testing.T) {
 				return err
 			}
 			list, _, _ := unstructured.NestedSlice(app.Object, "status", "conditions")
-			if has := strings.Contains(fmt.Sprint(list), string(v1alpha1.ConditionLedgerUnavailable)); has != want {
+			if has := strings.Contains(fmt.Sprint(list), v1alpha1.ConditionLedgerUnavailable); has != want {
 				return fmt.Errorf("the conditions are %v", list)
 			}
 			return nil

@@ -81,7 +81,7 @@ func driftOf(live map[string]any, fields []string) *driver.Drift {
 			continue
 		}
 		var owned map[string]any
-		if json.Unmarshal(entry.FieldsV1.Raw, &owned) != nil {
+		if json.Unmarshal(entry.FieldsV1.GetRawBytes(), &owned) != nil {
 			continue
 		}
 		at := ""

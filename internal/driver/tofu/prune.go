@@ -80,7 +80,7 @@ const goneMark = ".gone-"
 // nothing is lost.
 func (d *Driver) pruneFolder(dir string, before time.Time) error {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() || !info.ModTime().Before(before) {
-		return nil //nolint:nilerr // it is gone by now
+		return nil // it is gone by now
 	}
 	if d.o.Shared {
 		l := flock.New(d.lockOf(filepath.Base(dir)))
@@ -130,7 +130,7 @@ func (m *module) disposable() bool {
 func (d *Driver) pruneTombstones(before time.Time) error {
 	entries, err := os.ReadDir(filepath.Join(d.o.Dir, "discarded"))
 	if err != nil {
-		return nil //nolint:nilerr // there are none
+		return nil // there are none
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

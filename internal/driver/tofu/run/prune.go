@@ -16,7 +16,7 @@ import (
 // folders. Init, which alone makes folders use packages, waits meanwhile.
 func PruneStore(ctx context.Context, shared string, data []string, before time.Time) error {
 	if _, err := os.Stat(shared); err != nil {
-		return nil //nolint:nilerr // there is nothing to remove
+		return nil // there is nothing to remove
 	}
 	unlock, err := lockCache(ctx, shared)
 	if err != nil {

@@ -107,7 +107,7 @@ func newRuleset(abi int) (*ruleset, error) {
 		attr.scoped = scopeSignal | scopeAbstractSocket
 		size = unsafe.Sizeof(attr)
 	}
-	fd, _, errno := syscall.Syscall(createRuleset, uintptr(unsafe.Pointer(&attr)), size, 0)
+	fd, _, errno := syscall.Syscall(createRuleset, uintptr(unsafe.Pointer(&attr)), size, 0) //nolint:gosec // the call wants an address
 	if errno != 0 {
 		return nil, errors.New("make rules: " + errno.Error())
 	}
@@ -117,7 +117,7 @@ func newRuleset(abi int) (*ruleset, error) {
 // allow grants rights to a path and all below it. What is not there is not granted.
 func (r *ruleset) allow(path string, rights uint64) error {
 	fd, err := syscall.Open(path, openPath|syscall.O_CLOEXEC, 0)
-	switch err { //nolint:errorlint // system calls give the bare number
+	switch err {
 	case nil:
 	case syscall.ENOENT, syscall.ENOTDIR, syscall.EACCES, syscall.ELOOP:
 		return nil
@@ -133,7 +133,7 @@ func (r *ruleset) allow(path string, rights uint64) error {
 		rights &= ofFiles
 	}
 	attr := pathBeneath{access: rights & r.handled, parent: int32(fd)}
-	if _, _, errno := syscall.Syscall6(addRule, uintptr(r.fd), ruleTypePathBeneath, uintptr(unsafe.Pointer(&attr)), 0, 0, 0); errno != 0 {
+	if _, _, errno := syscall.Syscall6(addRule, uintptr(r.fd), ruleTypePathBeneath, uintptr(unsafe.Pointer(&attr)), 0, 0, 0); errno != 0 { //nolint:gosec // the call wants an address
 		return errors.New("allow " + path + ": " + errno.Error())
 	}
 	return nil
@@ -166,7 +166,7 @@ func dropCapabilities() error {
 		pid     int32
 	}{version: capabilitiesOf3}
 	var data [2]struct{ effective, permitted, inheritable uint32 }
-	if _, _, errno := syscall.Syscall(syscall.SYS_CAPGET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data)), 0); errno != 0 {
+	if _, _, errno := syscall.Syscall(syscall.SYS_CAPGET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data)), 0); errno != 0 { //nolint:gosec // the call wants an address
 		return errors.New("look at capabilities: " + errno.Error())
 	}
 	for i, keep := range [2]uint32{keptCapabilities, 0} {

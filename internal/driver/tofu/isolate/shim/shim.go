@@ -76,7 +76,7 @@ func become(args []string) int {
 		say("plumb: isolate the module: " + err.Error())
 		return exitConfine
 	}
-	err = syscall.Exec(program[0], program, syscall.Environ()) //nolint:gosec // that is what it is for
+	err = syscall.Exec(program[0], program, syscall.Environ()) // that is what it is for
 	say("plumb: start " + program[0] + ": " + err.Error())
 	return exitNotFound
 }
