@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -179,9 +180,10 @@ func (r *rig) syncs(ctx context.Context, l *loop, bare, latency string, t *table
 // discoveries times how soon a change out of band is told of, and shown by a plan.
 func (r *rig) discoveries(ctx context.Context, l *loop, t *table) error {
 	say("changing things out of band")
-	var objects []struct {
+	type object struct {
 		ID string `json:"id"`
 	}
+	var objects []object
 	if err := r.cloud.call(ctx, http.MethodGet, "/admin/objects?kind=vpc", nil, &objects); err != nil {
 		return err
 	}
@@ -190,6 +192,11 @@ func (r *rig) discoveries(ctx context.Context, l *loop, t *table) error {
 		return err
 	}
 	known := len(state.Resources)
+	// Those of the small modules were made before, those of the bare one after.
+	slices.SortFunc(objects, func(a, b object) int { return cmp.Compare(a.ID, b.ID) })
+	if objects = objects[max(0, len(objects)-2*known):]; len(objects) < known {
+		return fmt.Errorf("the cloud has %d of the %d networks of the module", len(objects), known)
+	}
 	var told []time.Duration
 	for i := range min(r.o.syncs*2, known) {
 		select { // of what was before
