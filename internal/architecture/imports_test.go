@@ -113,7 +113,7 @@ var layers = []struct {
 	{"internal/scm/rest", nil, "speaks with an API without knowing whose"},
 	{"internal/scm/connect", []string{"internal/scm/..."}, "makes each kind of host"},
 	{"internal/scm/...", []string{"internal/scm", "internal/scm/rest"}, "one host never knows another, nor what is said there"},
-	{"internal/preview", append([]string{"internal/scm", "internal/engine"}, contracts...), "uses the engine as a command line does: to look, never to act"},
+	{"internal/preview", append([]string{"internal/scm", "internal/engine", "internal/diff"}, contracts...), "uses the engine as a command line does: to look, never to act"},
 	{"internal/mirror", nil, "copies objects without knowing what they mean"},
 	{"internal/controller", append([]string{"internal/engine", "internal/mirror", "internal/window", "internal/signature"}, contracts...), "stands between the Kubernetes API and the engine's ports"},
 	{"internal/fleet", append([]string{"internal/engine", "internal/mirror"}, contracts...), "knows how clusters are reached; the driver asks it by an interface of its own"},

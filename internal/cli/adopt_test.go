@@ -28,7 +28,7 @@ type gitRepo struct {
 
 func newGitRepo(t *testing.T) *gitRepo {
 	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("git is not installed")
+		t.Fatal("git is not installed: .ci/run installs it")
 	}
 	t.Setenv("GIT_CONFIG_GLOBAL", "/dev/null")
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())

@@ -100,7 +100,7 @@ func (r *repo) serve() string {
 	r.t.Helper()
 	backend := filepath.Join(r.in("", "--exec-path"), "git-http-backend")
 	if _, err := os.Stat(backend); err != nil {
-		r.t.Skip("git-http-backend is not installed")
+		r.t.Fatal("git-http-backend is not installed: it is a part of git, which .ci/run installs")
 	}
 	handler := &cgi.Handler{Path: backend, Env: append([]string{"GIT_PROJECT_ROOT=" + r.root, "GIT_HTTP_EXPORT_ALL=1", "HOME=" + r.root, "REMOTE_USER=ada"}, isolated...), InheritEnv: []string{"PATH"}}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {

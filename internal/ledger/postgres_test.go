@@ -43,7 +43,7 @@ func newPostgres(t *testing.T) *postgres {
 	} else if found, err := exec.LookPath("initdb"); err == nil {
 		p.bin = filepath.Dir(found)
 	} else {
-		t.Skip("there is no PostgreSQL here")
+		t.Fatal("PostgreSQL is not installed: .ci/run installs it")
 	}
 	if os.Getuid() == 0 {
 		p.as = nobody(t)
@@ -66,7 +66,7 @@ func nobody(t *testing.T) *syscall.Credential {
 			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 		}
 	}
-	t.Skip("PostgreSQL does not run as root, and there is nobody else")
+	t.Fatal("PostgreSQL does not run as root, and there is neither postgres nor nobody")
 	return nil
 }
 

@@ -41,7 +41,7 @@ type gated struct {
 func newGated(t *testing.T) *gated {
 	t.Helper()
 	if _, err := exec.LookPath("ssh-keygen"); err != nil {
-		t.Skip("ssh-keygen is not here")
+		t.Fatal("ssh-keygen is not installed: .ci/run installs it")
 	}
 	g := &gated{
 		t: t, client: dynamic.NewForConfigOrDie(kubetest.Config(t)), kube: kubernetes.NewForConfigOrDie(kubetest.Config(t)),

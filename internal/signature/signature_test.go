@@ -253,7 +253,7 @@ func TestSealed(t *testing.T) {
 func TestRealPrograms(t *testing.T) {
 	for _, program := range []string{"git", "gpg", "ssh-keygen", "gpgconf"} {
 		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("%s is not here", program)
+			t.Fatalf("%s is not installed: .ci/run installs it", program)
 		}
 	}
 	home, err := os.MkdirTemp("", "sig") // a short path: gpg's agent has its socket in it
