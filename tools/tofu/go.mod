@@ -1,5 +1,8 @@
 // OpenTofu and the providers that Plumb's tests, demo and benchmarks run, built
-// from the Go module proxy. A module of its own: OpenTofu replaces hcl.
+// from the Go module proxy. A module of its own: OpenTofu replaces hcl. Where
+// Plumb needs newer versions than OpenTofu was released with, it has these, so
+// that they are compiled once for both (scripts/align); hcl and cty it has as
+// released.
 module github.com/plumb-dev/plumb/tools/tofu
 
 go 1.26.6

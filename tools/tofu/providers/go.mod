@@ -1,6 +1,6 @@
 // The real providers that Plumb's tests, demo and benchmarks run, built from
-// the Go module proxy. A module of its own, so that each of OpenTofu and the
-// providers has the dependencies that it was released with, as far as possible.
+// the Go module proxy. A module of its own, so that OpenTofu does not choose the
+// providers' dependencies; what Plumb has newer they have, too (scripts/align).
 module github.com/plumb-dev/plumb/tools/tofu/providers
 
 go 1.26.0
