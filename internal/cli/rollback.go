@@ -120,10 +120,14 @@ func (c commandline) rollbackByPin(ctx context.Context, name string, s selection
 	if err != nil {
 		return err
 	}
+	to, err := pinRevisions(a, r.to)
+	if err != nil {
+		return err
+	}
 	if err := c.pin(ctx, a, r); err != nil {
 		return err
 	}
-	fmt.Fprintf(c.streams.Err, "Git still says otherwise: plumb rollback %s --to … makes the commit, and then plumb unpin %s\n", a.key.Name, a.key.Name)
+	fmt.Fprintf(c.streams.Err, "Git still says otherwise: plumb rollback %s --to %s makes the commit, and then plumb unpin %s\n", a.key.Name, shortRevision(to[0]), a.key.Name)
 	return nil
 }
 

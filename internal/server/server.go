@@ -189,7 +189,11 @@ func (s *Server) listen(ctx context.Context) (net.Listener, error) {
 		return nil, fmt.Errorf("profiles are served on loopback addresses only, and %s is none: leave out --pprof, or listen on 127.0.0.1", address)
 	}
 	file := filepath.Join(s.DataDir, AddressFile)
-	if err := os.WriteFile(file, []byte(l.Addr().String()+"\n"), 0o600); err != nil {
+	err = os.WriteFile(file+".new", []byte(l.Addr().String()+"\n"), 0o600)
+	if err == nil {
+		err = os.Rename(file+".new", file) // whoever reads it finds all of it
+	}
+	if err != nil {
 		l.Close()
 		return nil, fmt.Errorf("write the address of the HTTP endpoints: %w", err)
 	}
