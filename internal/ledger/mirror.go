@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -306,11 +305,4 @@ func Seen(dir string) (first, last time.Time) {
 		return nil
 	})
 	return first, last
-}
-
-// IsCopy tells whether a folder has a copy of a ledger, and not the ledger itself.
-func IsCopy(dir string) bool {
-	_, err := os.Lstat(filepath.Join(dir, keyFile))
-	_, there := os.Lstat(filepath.Join(dir, publicFile))
-	return errors.Is(err, fs.ErrNotExist) && there == nil
 }
