@@ -82,12 +82,14 @@ type fakeLedger struct {
 	kept []Record
 }
 
-func (l *fakeLedger) Append(_ context.Context, r Record) error {
+func (l *fakeLedger) Append(_ context.Context, records ...Record) error {
 	if l.fail != nil {
 		return l.fail
 	}
-	l.s.say("  ledger: %s by %s: %s", r.Kind, r.Actor, r.Message)
-	l.kept = append(l.kept, r)
+	for _, r := range records {
+		l.s.say("  ledger: %s by %s: %s", r.Kind, r.Actor, r.Message)
+	}
+	l.kept = append(l.kept, records...)
 	return nil
 }
 

@@ -18,9 +18,9 @@ import (
 
 // Ledger keeps a record of what was decided and done that nobody can rewrite.
 type Ledger interface {
-	// Append returns once the record would survive a crash. Where it can't be kept,
-	// nothing is changed before it can.
-	Append(ctx context.Context, r Record) error
+	// Append returns once the records would survive a crash: all or none of them. Where
+	// they can't be kept, nothing is changed before they can.
+	Append(ctx context.Context, records ...Record) error
 }
 
 // RecordKind says what a record tells of.
@@ -122,25 +122,19 @@ func (p *pass) append(ctx context.Context, more ...Record) bool {
 	if p.e.Ledger == nil {
 		return true
 	}
-	for len(p.st.records) > 0 {
-		if !p.appendOne(ctx, p.st.records[0]) {
-			return false
-		}
-		p.st.records = p.st.records[1:]
-	}
+	all := slices.Clone(p.st.records)
 	for _, r := range more {
-		if !p.appendOne(ctx, p.complete(r)) {
-			return false
-		}
+		all = append(all, p.complete(r))
 	}
-	return true
-}
-
-func (p *pass) appendOne(ctx context.Context, r Record) bool {
-	p.attribute(ctx, &r)
-	err := p.e.Ledger.Append(ctx, r)
+	if len(all) == 0 {
+		return true
+	}
+	for i := range all {
+		p.attribute(ctx, &all[i])
+	}
+	err := p.e.Ledger.Append(ctx, all...)
 	if err == nil {
-		p.st.unrecorded = ""
+		p.st.records, p.st.unrecorded = nil, ""
 		return true
 	}
 	p.unwritable = true

@@ -152,27 +152,31 @@ func (r *recorder) ledger() (*ledger.Ledger, error) {
 
 // Append records what the engine tells. Nothing begins where its end might not be
 // recorded.
-func (r *recorder) Append(ctx context.Context, rec engine.Record) error {
+func (r *recorder) Append(ctx context.Context, records ...engine.Record) error {
 	l, err := r.ledger()
 	if err != nil {
 		return err
 	}
-	if rec.Kind == engine.RecordSyncStarted || rec.Kind == engine.RecordPlanProposed {
-		if err := l.Health(); err != nil {
-			return err
+	var entries []entry.Entry
+	for _, rec := range records {
+		if rec.Kind == engine.RecordSyncStarted || rec.Kind == engine.RecordPlanProposed {
+			if err := l.Health(); err != nil {
+				return err
+			}
 		}
+		e := entryOf(rec)
+		if rec.Resumed {
+			page, err := l.Query(ctx, entry.Query{Operation: e.Operation, Kinds: []entry.Kind{e.Kind}, Limit: 1})
+			if err != nil {
+				return fmt.Errorf("look whether operation %s is recorded: %w", e.Operation, err)
+			}
+			if len(page.Entries) > 0 {
+				continue
+			}
+		}
+		entries = append(entries, e)
 	}
-	e := entryOf(rec)
-	if rec.Resumed {
-		page, err := l.Query(ctx, entry.Query{Operation: e.Operation, Kinds: []entry.Kind{e.Kind}, Limit: 1})
-		if err != nil {
-			return fmt.Errorf("look whether operation %s is recorded: %w", e.Operation, err)
-		}
-		if len(page.Entries) > 0 {
-			return nil
-		}
-	}
-	_, err = l.Append(ctx, e)
+	_, err = l.Append(ctx, entries...)
 	return err
 }
 
