@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -244,7 +245,7 @@ func entryOf(r engine.Record) entry.Entry {
 	e := entry.Entry{
 		Time: r.Time, Kind: entryKind(r.Kind), Project: r.Project, Operation: r.Operation, Message: r.Message,
 		Application: entry.Application{Group: r.Key.Group, Namespace: r.Key.Namespace, Name: r.Key.Name, UID: r.UID},
-		Actor:       entry.Actor{User: r.Actor}, Result: resultOf(r.Result),
+		Actor:       entry.Actor{User: r.Actor, Groups: r.Groups}, Result: resultOf(r.Result),
 		Plan: entry.Plan{Name: r.Plan, Digest: r.Digest, Counts: entry.Counts{
 			Create: r.Counts.Create, Update: r.Counts.Update, Replace: r.Counts.Replace, Delete: r.Counts.Delete + r.Counts.Forget,
 		}},
@@ -252,7 +253,9 @@ func entryOf(r engine.Record) entry.Entry {
 	if r.Actor == "plumb" {
 		e.Actor.Via = "the loop"
 	}
-	for name, value := range map[string]string{"health": r.Health, "scope": string(r.Scope)} {
+	for name, value := range map[string]string{
+		"health": r.Health, "scope": string(r.Scope), "reason": r.Reason, "approvedBy": strings.Join(r.Approvers, ", "),
+	} {
 		if value == "" {
 			continue
 		}
@@ -285,7 +288,7 @@ func describe(v *entry.Revision, c source.Commit) {
 // entryKind is the ledger's word. Those that are missing here are the same.
 func entryKind(k engine.RecordKind) entry.Kind {
 	switch k {
-	case engine.RecordPlanApproved:
+	case engine.RecordPlanApproved, engine.RecordApprovalGiven:
 		return entry.Approved
 	case engine.RecordPlanRejected:
 		return entry.Rejected
