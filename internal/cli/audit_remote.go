@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -250,14 +251,7 @@ func (g *getter) refused(place string, response *http.Response, content []byte) 
 	case code >= 300 && code < 400:
 		return fmt.Errorf("the server at %s sends elsewhere, to %s: name that address with --server if you trust it", at, printable(response.Header.Get("Location")))
 	case code == http.StatusServiceUnavailable:
-		return &unreachedError{fmt.Errorf("the server at %s: %s", at, orElse(said, response.Status))}
+		return &unreachedError{fmt.Errorf("the server at %s: %s", at, cmp.Or(said, response.Status))}
 	}
-	return fmt.Errorf("the server at %s: %s", at, orElse(said, printable(response.Status)))
-}
-
-func orElse(text, otherwise string) string {
-	if text == "" {
-		return otherwise
-	}
-	return text
+	return fmt.Errorf("the server at %s: %s", at, cmp.Or(said, printable(response.Status)))
 }
