@@ -191,55 +191,6 @@ func (r *recorder) write(ctx context.Context, e entry.Entry) error {
 	return err
 }
 
-// settle records the end of what an earlier process has begun and nobody goes on
-// with: it is not known.
-func (r *recorder) settle(ctx context.Context, l *ledger.Ledger, p *parts) error {
-	ended := map[string]bool{}
-	var open []entry.Entry
-	looked := 0
-	q := entry.Query{Kinds: []entry.Kind{entry.SyncStarted, entry.SyncFinished}}
-	err := l.Each(ctx, q, func(e entry.Entry) bool {
-		if looked++; looked > mostLooked {
-			return false
-		}
-		if e.Kind == entry.SyncFinished {
-			ended[e.Operation] = true
-		} else if !ended[e.Operation] {
-			ended[e.Operation] = true
-			open = append(open, e)
-		}
-		return true
-	})
-	if err != nil || len(open) == 0 {
-		return err
-	}
-	goes := p.resumable()
-	for _, e := range open {
-		if goes[e.Operation] {
-			continue
-		}
-		e.Kind, e.Time, e.Result = entry.SyncFinished, time.Now(), entry.Unknown
-		e.Actor = entry.Actor{User: "plumb", Via: "the loop"}
-		e.Message = "Plumb was stopped before it had recorded the end; what was left to do is a sync of its own"
-		if _, err := l.Append(ctx, e); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// resumable are the operations that the engine takes up again.
-func (p *parts) resumable() map[string]bool {
-	goes := map[string]bool{}
-	p.controller.Where(func(_ engine.Key, app *v1alpha1.Application) bool {
-		if s := app.Status.OperationState; s != nil && s.Phase.Running() {
-			goes[engine.OperationID(s)] = true
-		}
-		return false
-	})
-	return goes
-}
-
 // entryOf is a record of the engine's as the ledger has it.
 func entryOf(r engine.Record) entry.Entry {
 	e := entry.Entry{
