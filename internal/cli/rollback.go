@@ -54,8 +54,8 @@ func (c commandline) newRollbackCommand() *cobra.Command {
 		Long: `Makes one commit in Git that takes back what has changed since a revision, and pushes
 it as a branch. Git is the truth: what runs follows once the branch is merged.
 
---to (or a second word) names a line of "plumb history" by its ID, or a commit. Without it, that is the
-revision that was synced before the current one.
+--to (or a second word) names a line of "plumb history" by its ID, or a commit.
+Without it, that is the revision that was synced before the current one.
 
 Only the Application's own folder goes back, and its files of values; commits that
 touched it are listed in the message. What others have in the same repository stays.

@@ -72,7 +72,7 @@ func openJournal(dir string, logged uint64) (*journal, error) {
 		delete(found, j.next)
 	}
 	if len(found) > 0 {
-		return nil, errors.Join(fmt.Errorf("its journal has entries beyond the %d of the log: the log was put back to an earlier day", logged), j.close())
+		return nil, errors.Join(fmt.Errorf("its journal has entries beyond the %d of the log: the log was put back to an earlier day: bring it back as it was", logged), j.close())
 	}
 	return j, nil
 }
