@@ -46,6 +46,7 @@ const (
 type declaredState struct {
 	id     string
 	entry  entry.Entry // what all entries about it have in common
+	words  map[string]string
 	facets map[string]string
 	// by is who has set a facet, and why, where the object says so.
 	by, why map[string]string
@@ -95,6 +96,7 @@ func (d *declared) Application(group string, old, now *v1alpha1.Application) {
 		s.facets[facetPin] = strings.Join(pin.Revisions, ",")
 		s.by[facetPin], s.why[facetPin] = pin.By, pin.Reason
 	}
+	s.words = wordsOfApplication(now.Spec)
 	d.put(s)
 }
 
@@ -120,6 +122,7 @@ func (d *declared) Project(group string, old, now *v1alpha1.AppProject) {
 		id: projectID(group, now), since: now.CreationTimestamp.Time, entry: entry.Entry{Project: now.Name},
 		facets: map[string]string{facetPermissions: hashOf(rights)}, by: map[string]string{}, why: map[string]string{},
 	}
+	s.words = wordsOfProject(spec)
 	s.freeze(spec.Freeze)
 	spec.Roles, spec.DestinationServiceAccounts, spec.Freeze = nil, nil, nil
 	s.facets[facetSpec] = hashOf(spec)
@@ -249,6 +252,7 @@ func (d *declared) load(ctx context.Context) error {
 				s.facets[facet] = v
 			}
 		}
+		s.hear(e.Details)
 		d.known[id] = s
 		return true
 	})
@@ -313,6 +317,7 @@ func (d *declared) entries(s declaredState) []entry.Entry {
 		e.Time, e.Kind, e.Message = time.Now(), kind, message
 		e.Actor = entry.Actor{User: cmp.Or(s.by[facet], somebody), Via: "the API"}
 		e.Details = map[string]string{facet: s.facets[facet]}
+		s.tell(&e, facet, known)
 		if before := known.facets[facet]; before != "" {
 			e.Details["before"] = before
 		}

@@ -49,6 +49,7 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
 	mux.Handle("POST /api/webhook", newWebhook(s))
 	mux.HandleFunc("GET /api/artifacts/{digest}", s.artifact)
+	mux.Handle("GET /api/ledger/{place...}", newReaders(s))
 	if s.Pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)

@@ -82,6 +82,8 @@ type Server struct {
 	rendered *render.Cache
 	// leading are the parts that work, while this server is the leader.
 	leading atomic.Pointer[parts]
+	// leader is who leads, where one is elected.
+	leader atomic.Pointer[string]
 }
 
 // Run serves until ctx is done. It returns nil then, after all work has ended.
