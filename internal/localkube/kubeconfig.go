@@ -51,7 +51,7 @@ func restConfig(p pki, user string, port int) (*rest.Config, error) {
 		QPS:  -1, // the API server has its own priorities and fairness
 	}
 	for path, data := range map[string]*[]byte{
-		p.cert("ca"):    &config.CAData,
+		p.cert("ca"): &config.CAData,
 		p.cert(user): &config.CertData,
 		p.key(user):  &config.KeyData,
 	} {
