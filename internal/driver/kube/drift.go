@@ -77,7 +77,7 @@ func driftOf(live map[string]any, fields []string) *driver.Drift {
 	d := &driver.Drift{Fields: fields[:min(len(fields), driver.MostFields)]}
 	latest := ""
 	for _, entry := range (&unstructured.Unstructured{Object: live}).GetManagedFields() {
-		if entry.Manager == FieldManager || entry.Subresource != "" || entry.FieldsV1 == nil {
+		if entry.Manager == FieldManager || entry.Subresource != "" && entry.Subresource != "scale" || entry.FieldsV1 == nil {
 			continue
 		}
 		var owned map[string]any
@@ -89,7 +89,10 @@ func driftOf(live map[string]any, fields []string) *driver.Drift {
 			at = entry.Time.UTC().Format(time.RFC3339)
 		}
 		if at >= latest && slices.ContainsFunc(fields, func(f string) bool { return owns(owned, f) }) {
-			latest, d.Manager = at, entry.Manager
+			latest, d.Manager, d.Written = at, entry.Manager, time.Time{}
+			if entry.Time != nil {
+				d.Written = entry.Time.Time
+			}
 		}
 	}
 	return d
