@@ -23,8 +23,8 @@ type Question struct {
 	// Seen is when the change was noticed, as it happened; or, with After, when it was
 	// noticed that something had changed since then.
 	Seen, After time.Time
-	// Manager of fields that were changed and Written, when by the object itself, to
-	// the second, where that is known.
+	// Manager of the fields that were changed and Written, when by the object itself, to
+	// the second, where these are known.
 	Manager string
 	Written time.Time
 }
@@ -48,7 +48,7 @@ func (f *Feed) Who(q Question) (Answer, bool) {
 	case !q.After.IsZero():
 		return since(all, q)
 	}
-	if a, ok := nearest(all, q.Seen); ok {
+	if a, ok := nearest(all, q); ok {
 		return a, true
 	}
 	unnamed := q.Object
@@ -121,10 +121,13 @@ func since(all []Write, q Question) (Answer, bool) {
 }
 
 // nearest finds the write that was answered when the change was seen.
-func nearest(all []Write, seen time.Time) (Answer, bool) {
+func nearest(all []Write, q Question) (Answer, bool) {
 	var a Answer
-	found := false
+	found, seen := false, q.Seen
 	for _, w := range all {
+		if q.Manager != "" && w.Manager != q.Manager {
+			continue
+		}
 		if !edits(w) || w.Began.After(seen.Add(near)) || w.Ended.Before(seen.Add(-near)) {
 			continue
 		}
