@@ -82,3 +82,23 @@ func TestAuditLog(t *testing.T) {
 		t.Error("the audit log has what was written")
 	}
 }
+
+// TestPolicyOfTheDocs keeps the policy that users give their own API servers the one
+// that is tested here.
+func TestPolicyOfTheDocs(t *testing.T) {
+	const theirs = `"system:serviceaccount:plumb-system:plumb"`
+	text, err := os.ReadFile("../../docs/existing-cluster.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := os.ReadFile("audit-policy.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, policy, _ := strings.Cut(string(own), "apiVersion:")
+	policy = strings.Replace(policy, "users: [plumb]", "users: ["+theirs+"]   # Plumb", 1)
+	policy = strings.Replace(policy, `users: [plumb, "plumb:kwok", `, "users: ["+theirs+", ", 1)
+	if !strings.Contains(string(text), "```yaml\napiVersion:"+policy+"```") {
+		t.Errorf("docs/existing-cluster.md has another policy than\n%s", policy)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -79,6 +80,17 @@ func (s *Server) newInformant(ctx context.Context) *informant {
 func (i *informant) run(ctx context.Context) {
 	if i != nil {
 		i.feed.Run(ctx)
+	}
+}
+
+// count tells what was heard.
+func (i *informant) count(to chan<- prometheus.Metric) {
+	if i == nil {
+		return
+	}
+	c := i.feed.Counts()
+	for result, n := range map[string]uint64{"kept": c.Kept, "ignored": c.Ignored, "invalid": c.Invalid} {
+		to <- prometheus.MustNewConstMetric(descAudited, prometheus.CounterValue, float64(n), result)
 	}
 }
 

@@ -124,6 +124,9 @@ func TestActors(t *testing.T) {
 	t.Run("rights", func(t *testing.T) { actorsOfRights(t, log, ns, ann, bob) })
 	t.Run("drift", func(t *testing.T) { actorsOfDrift(t, log, ns, ann, bob) })
 
+	if n := r.metric(t, "plumb_audit_events_total", "kept"); n < 10 {
+		t.Errorf("%v events were kept", n)
+	}
 	r.stop()
 	cy.patch(t, ns, "app", `{"spec":{"revisionHistoryLimit":4}}`)
 	binding := bindingOf("cy-"+ns, "plumb-editor", "dana")
