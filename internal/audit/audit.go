@@ -44,7 +44,7 @@ type Write struct {
 	Groups []string
 	// Through is who has impersonated, or empty.
 	Through string
-	// Verb is create, update, patch, delete or deletecollection.
+	// Verb is create (also by an apply), update, patch, delete or deletecollection.
 	Verb        string
 	Subresource string
 	// Manager is the field manager, and Program what the client says that it is:
@@ -92,9 +92,9 @@ type Feed struct {
 // record is what is kept of an object.
 type record struct {
 	last []kept
-	// deleted is kept beside: what follows a deletion is the writing of those who
-	// tidy up.
-	deleted kept
+	// made and deleted are kept beside: many write in between, and after a deletion,
+	// those who tidy up.
+	made, deleted kept
 }
 
 // kept is a write as it is kept: who and by what means is the same again and again.
@@ -209,11 +209,15 @@ func (f *Feed) keep(w written) {
 		r = &record{}
 		f.objects.Add(w.object, r)
 	}
-	if slices.Contains(r.last, k) || r.deleted == k {
+	if slices.Contains(r.last, k) || r.deleted == k || r.made == k {
 		return // it was sent twice
 	}
-	if k.verb == verbDelete || k.verb == verbDeleteCollection {
+	switch {
+	case k.verb == verbDelete || k.verb == verbDeleteCollection:
 		r.deleted = k
+		return
+	case k.verb == verbCreate && w.object.Name != "":
+		r.made = k
 		return
 	}
 	if len(r.last) == mostWrites {
@@ -243,7 +247,7 @@ func (k kept) write() Write {
 	return w
 }
 
-// writes of an object as they came, a deletion last.
+// writes of an object as they came, but its making first and a deletion last.
 func (f *Feed) writes(o Object) []Write {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -252,6 +256,9 @@ func (f *Feed) writes(o Object) []Write {
 		return nil
 	}
 	var out []Write
+	if r.made != (kept{}) {
+		out = append(out, r.made.write())
+	}
 	for _, k := range r.last {
 		out = append(out, k.write())
 	}

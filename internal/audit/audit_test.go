@@ -71,6 +71,7 @@ func TestEvents(t *testing.T) {
 		"Scale":       {"kubectl scale writes a subresource", func(e map[string]any) { part(e, "objectRef")["subresource"] = "scale" }, with(func(w *Write) { w.Subresource = "scale" })},
 		"Forced":      {"an apply that takes fields is told apart", func(e map[string]any) { e["requestURI"] = "/x?fieldManager=plumb&force=true" }, with(func(w *Write) { w.Manager, w.Forced = "plumb", true })},
 		"Hostile":     {"what a client calls itself cannot paint terminals", func(e map[string]any) { e["userAgent"], e["requestURI"] = "a\x1b[31m\u202eb\nc/1", "/x" }, with(func(w *Write) { w.Manager, w.Program = "a?[31m?b?c", "a?[31m?b?c" })},
+		"Applied":     {"an apply may make it", func(e map[string]any) { part(e, "responseStatus")["code"] = 201 }, with(func(w *Write) { w.Verb = "create" })},
 		"Read":        {"reading is no writing", func(e map[string]any) { e["verb"] = "get" }, nil},
 		"Status":      {"how it fares is not what is declared", func(e map[string]any) { part(e, "objectRef")["subresource"] = "status" }, nil},
 		"Refused":     {"what was refused has changed nothing", func(e map[string]any) { part(e, "responseStatus")["code"] = 403 }, nil},
@@ -136,6 +137,7 @@ func TestBounds(t *testing.T) {
 	f := New(Options{Objects: 3})
 	for i := range 5 {
 		o := Object{Name: fmt.Sprint(i)}
+		f.take([]written{{o, Write{User: "bob", Verb: "create", Ended: noon}}}, Counts{})
 		for n := range 10 {
 			f.take([]written{{o, Write{User: "ann", Verb: "update", Ended: noon.Add(time.Duration(n) * time.Second)}}}, Counts{})
 		}
@@ -143,7 +145,7 @@ func TestBounds(t *testing.T) {
 	if w := f.writes(Object{Name: "0"}); w != nil {
 		t.Errorf("the object that was longest not written is kept: %v", w)
 	}
-	if w := f.writes(Object{Name: "4"}); len(w) != mostWrites || !w[mostWrites-1].Ended.Equal(noon.Add(9*time.Second)) {
+	if w := f.writes(Object{Name: "4"}); len(w) != mostWrites+1 || w[0].User != "bob" || !w[mostWrites].Ended.Equal(noon.Add(9*time.Second)) {
 		t.Errorf("the latest writes are not those kept: %v", w)
 	}
 }

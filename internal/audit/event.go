@@ -71,6 +71,9 @@ func (e *event) read(cluster string) (written, bool) {
 		Verb: string(v), Subresource: o.Subresource, Began: e.RequestReceivedTimestamp, Ended: e.StageTimestamp,
 		Program: program(e.UserAgent),
 	}
+	if e.ResponseStatus.Code == http.StatusCreated && o.Subresource == "" {
+		w.Verb = string(verbCreate) // also by an apply
+	}
 	if w.Ended.IsZero() || w.Ended.Before(w.Began) {
 		return written{}, false
 	}

@@ -106,6 +106,7 @@ func byManager(all []Write, q Question) (Answer, bool) {
 func since(all []Write, q Question) (Answer, bool) {
 	var a Answer
 	found := false
+	slices.SortStableFunc(all, func(a, b Write) int { return a.Ended.Compare(b.Ended) })
 	for _, w := range slices.Backward(all) {
 		if !edits(w) || w.Ended.Before(q.After.Add(-time.Second)) || w.Began.After(q.Seen.Add(near)) {
 			continue
