@@ -55,6 +55,9 @@ type Declared interface {
 	Application(group string, old, now *v1alpha1.Application)
 	Project(group string, old, now *v1alpha1.AppProject)
 	Freeze(now *v1alpha1.Freeze)
+	// Right is told of a role or binding that has changed, and, without a name, when
+	// all are known first: see Controller.Rights.
+	Right(id RightID)
 }
 
 // Options of a Controller.
@@ -108,6 +111,8 @@ type Controller struct {
 
 	// declared is told of what is declared; it may be nil.
 	declared Declared
+	// rights may be nil.
+	rights *rights
 	// live is set once all mirrors are filled; what changes before then is no
 	// news to the engine.
 	live atomic.Bool
@@ -168,6 +173,9 @@ func New(o Options) (*Controller, error) {
 		if err := c.addPlans(o); err != nil {
 			return nil, err
 		}
+	}
+	if err := c.addRights(o); err != nil {
+		return nil, err
 	}
 	var err error
 	if c.warnings, err = newRecorder(o.Config, 0, 0); err != nil {
@@ -276,6 +284,9 @@ func (c *Controller) Start(ctx context.Context, sink Sink) error {
 	}
 	if !c.lenient {
 		go c.tellProjects(ctx)
+	}
+	if c.rights != nil {
+		go c.rights.run(ctx)
 	}
 	go c.warnings.run(ctx)
 	go c.routine.run(ctx)

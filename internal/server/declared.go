@@ -52,6 +52,14 @@ type declaredState struct {
 	by, why map[string]string
 	since   time.Time
 	gone    bool
+	// seen is when that was; early, where it was so when this server began, and
+	// nobody knows since when. at is when it was recorded.
+	seen, at time.Time
+	early    bool
+	// because names another object that has made it so, or is empty.
+	because string
+	// role is the id of what a binding gives.
+	role string
 }
 
 // declared records what people declare: Applications, projects, permissions,
@@ -65,9 +73,14 @@ type declared struct {
 	mu      sync.Mutex
 	waiting []declaredState
 	dropped bool
-	news    chan struct{}
+	// rights are the roles and bindings that have changed, and when; nil where none
+	// has.
+	rights map[string]time.Time
+	news   chan struct{}
 	// known are the facets that are recorded, by the object's id. Only run has it.
 	known map[string]declaredState
+	// informant may be nil.
+	informant *informant
 }
 
 var _ controller.Declared = (*declared)(nil)
@@ -161,6 +174,7 @@ func hashOf(part any) string {
 
 // put has a state looked at. It does not block.
 func (d *declared) put(s declaredState) {
+	s.seen = time.Now()
 	d.mu.Lock()
 	if len(d.waiting) < mostWaiting {
 		d.waiting = append(d.waiting, s)
@@ -169,6 +183,10 @@ func (d *declared) put(s declaredState) {
 		d.log.Error("the ledger has not been written for so long that changes of Applications and projects between are not recorded")
 	}
 	d.mu.Unlock()
+	d.wake()
+}
+
+func (d *declared) wake() {
 	select {
 	case d.news <- struct{}{}:
 	default:
@@ -200,7 +218,11 @@ func (d *declared) run(ctx context.Context, p *parts) {
 			first = append(first, declaredState{id: id, gone: true})
 		}
 	}
-	for all := first; ; all = d.take() {
+	for i := range first {
+		first[i].early, first[i].seen = true, time.Now()
+	}
+	d.catchUp(ctx)
+	for all := first; ; all = append(d.take(), d.changedRights(p)...) {
 		d.recordAll(ctx, all)
 		select {
 		case <-ctx.Done():
@@ -246,7 +268,7 @@ func (d *declared) load(ctx context.Context) error {
 		if !ok {
 			s = declaredState{id: id, facets: map[string]string{}}
 		}
-		s.entry.Application, s.entry.Project = e.Application, e.Project
+		s.entry.Application, s.entry.Project, s.at, s.role = e.Application, e.Project, e.Time, e.Details["role"]
 		for _, facet := range []string{facetSpec, facetPermissions, facetFreeze, facetPin} {
 			if v, ok := e.Details[facet]; ok {
 				s.facets[facet] = v
@@ -261,21 +283,27 @@ func (d *declared) load(ctx context.Context) error {
 // recordAll records what is new about objects: those of one in their order.
 func (d *declared) recordAll(ctx context.Context, all []declaredState) {
 	var order []string
-	entries := map[string][]entry.Entry{}
+	entries := map[string][]*entry.Entry{}
+	var open []openEntry
 	for _, s := range all {
+		before := d.known[s.id]
 		for _, e := range d.entries(s) {
 			if len(entries[s.id]) == 0 {
 				order = append(order, s.id)
 			}
-			entries[s.id] = append(entries[s.id], e)
+			entries[s.id] = append(entries[s.id], &e)
+			if e.Actor.User == somebody {
+				open = append(open, openEntry{&e, s, before})
+			}
 		}
 	}
+	d.identify(ctx, open)
 	for some := range slices.Chunk(order, together) {
 		var running sync.WaitGroup
 		for _, id := range some {
 			running.Go(func() {
 				for _, e := range entries[id] {
-					d.write(ctx, e)
+					d.write(ctx, *e)
 				}
 			})
 		}
@@ -310,6 +338,7 @@ func (d *declared) entries(s declaredState) []entry.Entry {
 	if !ok && s.id == everything && s.facets[facetFreeze] == "" {
 		return nil
 	}
+	s.at = time.Now()
 	d.known[s.id] = s
 	var out []entry.Entry
 	add := func(kind entry.Kind, facet, message string) {
@@ -327,6 +356,9 @@ func (d *declared) entries(s declaredState) []entry.Entry {
 		if s.entry.Application.UID == "" {
 			e.Details["object"] = s.id
 		}
+		if s.role != "" {
+			e.Details["role"] = s.role
+		}
 		if !ok && !s.since.IsZero() {
 			e.Details["created"] = s.since.UTC().Format(time.RFC3339)
 		}
@@ -336,7 +368,7 @@ func (d *declared) entries(s declaredState) []entry.Entry {
 		add(s.specKind(ok), facetSpec, s.specText(ok))
 	}
 	if known.facets[facetPermissions] != s.facets[facetPermissions] {
-		add(entry.PermissionChanged, facetPermissions, "roles and service accounts of project "+s.entry.Project)
+		add(entry.PermissionChanged, facetPermissions, s.rightText())
 	}
 	switch was, is := known.facets[facetPin], s.facets[facetPin]; {
 	case was == is:
@@ -398,6 +430,9 @@ func (s *declaredState) ended() entry.Entry {
 	e.Time, e.Kind, e.Message, e.Actor = time.Now(), entry.ApplicationDeleted, "the Application is gone", entry.Actor{User: somebody, Via: "the API"}
 	if e.Application.UID == "" {
 		e.Kind, e.Message = entry.ProjectChanged, "project "+e.Project+" is gone"
+		if s.isRight() {
+			e.Kind, e.Message = entry.PermissionChanged, "no more: "+s.rightText()
+		}
 		e.Details = map[string]string{"object": s.id, "gone": "true"}
 	}
 	return e

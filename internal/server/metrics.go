@@ -162,11 +162,12 @@ var (
 		[]string{"service", "namespace", "result"}, nil)
 	descUnsent = prometheus.NewDesc("plumb_notifications_pending", "Messages to subscribers that have not arrived yet, by service and the namespace whose own it is.",
 		[]string{"service", "namespace"}, nil)
+	descAudited  = prometheus.NewDesc("plumb_audit_events_total", "Audit events of API servers since this server leads, by result (kept, ignored, invalid).", []string{"result"}, nil)
 	descClusters = prometheus.NewDesc("plumb_clusters", "Destination clusters, the control plane included.", nil, nil)
 )
 
 func (w *world) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descInfo, descQueue, descLeading, descClusters, descIsolated, descNotified, descUnsent} {
+	for _, d := range []*prometheus.Desc{descInfo, descQueue, descLeading, descClusters, descIsolated, descNotified, descUnsent, descAudited} {
 		to <- d
 	}
 }
@@ -185,6 +186,7 @@ func (w *world) Collect(to chan<- prometheus.Metric) {
 	gauge(descClusters, float64(p.fleet.Len()+1))
 	gauge(descIsolated, 1, p.modules.Isolation())
 	tellNotified(to, p.notifications.notifier.Health())
+	p.informant.count(to)
 	p.controller.Where(func(key engine.Key, app *v1alpha1.Application) bool {
 		gauge(descInfo, 1, key.Group, key.Namespace, key.Name, app.Spec.GetProject(),
 			orUnknown(string(app.Status.Sync.Status)), orUnknown(string(app.Status.Health.Status)))

@@ -58,6 +58,8 @@ type Options struct {
 	AllowExec bool
 	// Ledger is where changes are recorded.
 	Ledger LedgerOptions
+	// Audit is where it is heard who changes what.
+	Audit AuditOptions
 	// Tools are the programs that modules are run with.
 	Tools Tools
 	Log   *slog.Logger
