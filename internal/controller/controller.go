@@ -55,6 +55,8 @@ type Declared interface {
 	Application(group string, old, now *v1alpha1.Application)
 	Project(group string, old, now *v1alpha1.AppProject)
 	Freeze(now *v1alpha1.Freeze)
+	// Guard is told what somebody has done to what the API server checks by.
+	Guard(change GuardChange)
 }
 
 // Options of a Controller.
@@ -100,6 +102,7 @@ type Controller struct {
 	hosts    *hosts
 	keys     keySecrets
 	gates    *gates
+	guards   *guards
 	// warnings are sent at once; the routine news when there is time.
 	warnings, routine *recorder
 	compiled          *compiledProjects
@@ -170,6 +173,10 @@ func New(o Options) (*Controller, error) {
 		}
 	}
 	var err error
+	if c.guards, err = newGuards(o); err != nil {
+		return nil, err
+	}
+	c.guards.tell, c.guards.changed = c.guardChanged, c.reconsider
 	if c.warnings, err = newRecorder(o.Config, 0, 0); err != nil {
 		return nil, err
 	}
@@ -256,6 +263,7 @@ func (c *Controller) Start(ctx context.Context, sink Sink) error {
 		go p.approvals.Run(ctx)
 		required = append(required, p.plans.Await, p.approvals.Await)
 	}
+	c.guards.start(ctx)
 	for _, s := range c.secrets {
 		go s.Run(ctx)
 		optional = append(optional, s.Await)
