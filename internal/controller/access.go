@@ -31,12 +31,13 @@ var access embed.FS
 
 // The files of access, by when they are installed: policies that are there before
 // what they guard leave no gap. gatesFile has who may override, freeze, pin and do
-// without approvals.
+// without approvals, projectsFile who may take Applications out of projects.
 const (
 	policiesFile        = "access/1-policies.yaml"
 	policiesOfPlansFile = "access/2-policies-of-plans.yaml"
 	rolesFile           = "access/3-roles.yaml"
 	gatesFile           = "access/4-gates.yaml"
+	projectsFile        = "access/5-projects.yaml"
 )
 
 var accessResources = map[string]schema.GroupVersionResource{
@@ -88,6 +89,17 @@ func guardGates(ctx context.Context, client dynamic.Interface, log *slog.Logger)
 		return nil, false, nil
 	}
 	return nil, false, err
+}
+
+// guardProjects has the API server check who takes Applications out of projects that
+// ask for approvals.
+func guardProjects(ctx context.Context, client dynamic.Interface, log *slog.Logger) ([]*guard, error) {
+	guards, err := installAccess(ctx, client, projectsFile)
+	if unguarded(err) {
+		log.Warn("the API server does not check who takes Applications out of projects that ask for approvals: who may update Applications may", "error", err)
+		return nil, nil
+	}
+	return guards, err
 }
 
 // guardApprovals has the API server check who approves, and tells whether it does.

@@ -23,7 +23,7 @@ import (
 
 func TestAccessIsWellFormed(t *testing.T) {
 	names := map[string]bool{}
-	for _, file := range []string{policiesFile, policiesOfPlansFile, rolesFile, gatesFile} {
+	for _, file := range []string{policiesFile, policiesOfPlansFile, rolesFile, gatesFile, projectsFile} {
 		objects, err := accessObjects(file)
 		if err != nil || len(objects) == 0 {
 			t.Fatalf("%s: %d objects, %v", file, len(objects), err)

@@ -108,6 +108,10 @@ func installLate(ctx context.Context, client dynamic.Interface, log *slog.Logger
 		}
 		installed.guards = append(installed.guards, guards...)
 	}
+	if guards, err = guardProjects(ctx, client, log); err != nil {
+		return err
+	}
+	installed.guards = append(installed.guards, guards...)
 	if guards, err = installRoles(ctx, client, log); err != nil {
 		return err
 	}
