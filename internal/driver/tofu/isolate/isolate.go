@@ -180,6 +180,13 @@ func (f *Fence) Confine(cmd *exec.Cmd, r Reach) error {
 	return nil
 }
 
+// Supervise has a command end all that it has started, also in the background,
+// before it ends itself. It comes after Confine. The process that is started is the
+// supervisor's: the program is its first child.
+func Supervise(cmd *exec.Cmd) {
+	cmd.Path, cmd.Args = self, append([]string{shim.Supervisor, cmd.Path}, cmd.Args...)
+}
+
 // self is this binary, also where another has taken its place since.
 const self = "/proc/self/exe"
 
