@@ -24,7 +24,11 @@ type fakePlans struct {
 	approvals []*v1alpha1.Approval
 	texts     []string
 	fail      error
+	// doubted are the names of approvals that do not count, with why.
+	doubted map[string]string
 }
+
+func (f *fakePlans) Doubt(a *v1alpha1.Approval) string { return f.doubted[a.Name] }
 
 func (f *fakePlans) Of(k Key) []*v1alpha1.Plan {
 	var out []*v1alpha1.Plan

@@ -127,7 +127,7 @@ func judged(s v1alpha1.PlanStatus, v verdict, c *v1alpha1.Plan) (v1alpha1.PlanSt
 		s.Phase = v1alpha1.PlanPending
 		s.Message = decide.Approve(decide.Start{OnApproval: true}, decide.Approval{
 			Steps: 1, Plan: c.Name, Standing: v.standing, Have: v.have, Need: int(c.Spec.Approval.Min),
-		}).Reason()
+		}).Reason() + v.doubt
 	}
 	return s, actor
 }

@@ -60,6 +60,8 @@ type declaredState struct {
 	because string
 	// role is the id of what a binding gives.
 	role string
+	// told is the whole entry, where there is nothing to compare.
+	told *entry.Entry
 }
 
 // declared records what people declare: Applications, projects, permissions,
@@ -162,6 +164,20 @@ func (s *declaredState) freeze(f *v1alpha1.Freeze) {
 	}
 }
 
+// Guard is told what somebody has done to what the API server checks by, and that
+// Plumb has put it back.
+func (d *declared) Guard(n controller.GuardChange) {
+	e := entry.Entry{
+		Time: time.Now(), Kind: entry.PermissionChanged, Actor: entry.Actor{User: somebody, Via: "the API"}, Result: entry.Succeeded,
+		Message: n.Kind + " " + n.Name + " " + n.What + "; Plumb has put it back",
+		Details: map[string]string{"guard": n.Kind + "/" + n.Name},
+	}
+	if n.Err != nil {
+		e.Result, e.Message = entry.Failed, n.Kind+" "+n.Name+" "+n.What+", and Plumb can't put it back: "+n.Err.Error()
+	}
+	d.put(declaredState{id: "guard/" + n.Kind + "/" + n.Name, told: &e})
+}
+
 // hashOf identifies a part of an object.
 func hashOf(part any) string {
 	text, err := json.Marshal(part)
@@ -256,6 +272,9 @@ func (d *declared) load(ctx context.Context) error {
 	}}
 	clear(d.known)
 	return l.Each(ctx, q, func(e entry.Entry) bool {
+		if e.Details["guard"] != "" {
+			return true // that is no object whose state is kept
+		}
 		id := e.Details["object"]
 		if e.Application.UID != "" {
 			id = "app/" + e.Application.UID
@@ -327,6 +346,9 @@ func (d *declared) write(ctx context.Context, e entry.Entry) {
 
 // entries are what is new about an object; they are taken for known then.
 func (d *declared) entries(s declaredState) []entry.Entry {
+	if s.told != nil {
+		return []entry.Entry{*s.told}
+	}
 	known, ok := d.known[s.id]
 	if s.gone {
 		delete(d.known, s.id)
