@@ -29,6 +29,9 @@ type Plans interface {
 	Propose(ctx context.Context, app *v1alpha1.Application, key Key, plan *v1alpha1.Plan, text string) (*v1alpha1.Plan, error)
 	// WriteStatus makes a plan's status the given one.
 	WriteStatus(ctx context.Context, plan *v1alpha1.Plan, status v1alpha1.PlanStatus) error
+	// Doubt says why an approval does not count although it is there, because nobody
+	// has made sure whose it is; empty where it counts.
+	Doubt(approval *v1alpha1.Approval) string
 }
 
 // The names under which an operation keeps which plan it makes true, and that it
@@ -64,6 +67,9 @@ type verdict struct {
 	// that have ended would have been enough.
 	until   time.Time
 	expired bool
+	// doubt is about approvals that do not count, because nobody has made sure whose
+	// they are.
+	doubt string
 }
 
 // approvers is who must approve: by the Application's policy, and by its project's.
@@ -119,8 +125,13 @@ func (p *pass) permitted(s decide.Start, op *operation) decide.Decision {
 	p.proposal = pr
 	a := p.standing(pr)
 	d := decide.Approve(s, a)
-	if _, waits := d.(decide.Await); waits && p.e.Plans == nil {
+	w, waits := d.(decide.Await)
+	switch {
+	case waits && p.e.Plans == nil:
 		return decide.Idle{Why: "it needs approval, and nobody can give it: the API server does not check who approves (Plumb's log says why)"}
+	case waits && !w.Rejected && pr.verdict.doubt != "":
+		w.For += pr.verdict.doubt
+		return w
 	}
 	return d
 }
@@ -226,6 +237,10 @@ func (p *pass) heard(c *v1alpha1.Plan) verdict {
 		if said.Spec.Decision == v1alpha1.DecisionReject {
 			v.said = append(v.said, record)
 			v.standing, v.by, v.because = decide.Rejected, said.Spec.User, said.Spec.Reason
+			continue
+		}
+		if doubt := p.e.Plans.Doubt(said); doubt != "" {
+			v.doubt = fmt.Sprintf("; the approval %s in the name of %s does not count: %s", said.Name, said.Spec.User, doubt)
 			continue
 		}
 		if users[said.Spec.User] || !a.Admits(said.Spec.User, said.Spec.Groups) || a.NotAuthor && isAuthor(said.Spec.User, c.Spec.Authors) {
@@ -340,6 +355,7 @@ func (p *pass) bind(op *operation) {
 	if pr == nil || pr.plan == nil || pr.verdict.standing != decide.Approved {
 		return
 	}
+	op.approvers = approversOf(pr.verdict.said)
 	op.plan, op.allowed, op.valid = pr.plan.Name, setOf(pr.plan.Spec.Steps), pr.plan.Spec.Approval.Validity()
 	op.request.Info = append(slices.DeleteFunc(op.request.Info, func(i v1alpha1.Info) bool {
 		return i.Name == infoPlan || i.Name == infoAwaits
@@ -374,6 +390,7 @@ func (p *pass) rebind() {
 	for _, c := range p.e.Plans.Of(p.key) {
 		if c.Name == op.plan && c.Spec.Application.UID == p.app.UID && wasApproved(c.Status.Phase) {
 			op.allowed, op.valid = setOf(c.Spec.Steps), c.Spec.Approval.Validity()
+			op.approvers = approversOf(c.Status.Approvals)
 		}
 	}
 }

@@ -56,6 +56,8 @@ type operation struct {
 	// that plan's steps: nothing else is done. Without a plan they are empty.
 	plan    string
 	allowed map[string]bool
+	// approvers are those who have approved it.
+	approvers []string
 	// valid is how long the approvals of that plan hold.
 	valid time.Duration
 	// awaits is true while it waits for approval, asked is the plan that it waits

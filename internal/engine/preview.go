@@ -59,7 +59,7 @@ func (e *Engine) Preview(ctx context.Context, app *v1alpha1.Application, key Key
 	if err != nil {
 		return Preview{}, err
 	}
-	desired := e.desiredOf(app, t, fence, cluster, want.bundle, heldFromStatus(app.Status.Inventory))
+	desired := e.desiredOf(app, key, t, fence, cluster, want.bundle, heldFromStatus(app.Status.Inventory))
 	desired.Full = true
 	c, err := d.Compare(ctx, desired)
 	return Preview{Bundle: want.bundle, Comparison: c, Revisions: want.revisions, Approval: e.approvers(app, key)}, err
@@ -75,7 +75,7 @@ func (e *Engine) Desired(ctx context.Context, app *v1alpha1.Application, key Key
 	if err != nil {
 		return driver.Desired{}, err
 	}
-	return e.desiredOf(app, t, fence, cluster, want.bundle, heldFromStatus(app.Status.Inventory)), nil
+	return e.desiredOf(app, key, t, fence, cluster, want.bundle, heldFromStatus(app.Status.Inventory)), nil
 }
 
 // Render gives what an Application's sources mean now, without looking at

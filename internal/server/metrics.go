@@ -162,11 +162,14 @@ var (
 		[]string{"service", "namespace", "result"}, nil)
 	descUnsent = prometheus.NewDesc("plumb_notifications_pending", "Messages to subscribers that have not arrived yet, by service and the namespace whose own it is.",
 		[]string{"service", "namespace"}, nil)
+	descAudited  = prometheus.NewDesc("plumb_audit_events_total", "Audit events of API servers since this server leads, by result (kept, ignored, invalid).", []string{"result"}, nil)
+	descGuarded  = prometheus.NewDesc("plumb_admission_policies_in_force", "Whether the admission policies and roles that say who may approve and override are as Plumb has installed them.", nil, nil)
+	descRestored = prometheus.NewDesc("plumb_admission_policies_restored_total", "How often one of them had been changed or removed, and was put back, since this server leads.", nil, nil)
 	descClusters = prometheus.NewDesc("plumb_clusters", "Destination clusters, the control plane included.", nil, nil)
 )
 
 func (w *world) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descInfo, descQueue, descLeading, descClusters, descIsolated, descNotified, descUnsent} {
+	for _, d := range []*prometheus.Desc{descInfo, descQueue, descLeading, descClusters, descIsolated, descNotified, descUnsent, descAudited, descGuarded, descRestored} {
 		to <- d
 	}
 }
@@ -184,7 +187,11 @@ func (w *world) Collect(to chan<- prometheus.Metric) {
 	gauge(descQueue, float64(p.engine.Depth()))
 	gauge(descClusters, float64(p.fleet.Len()+1))
 	gauge(descIsolated, 1, p.modules.Isolation())
+	inForce, restored := p.controller.Guards()
+	gauge(descGuarded, map[bool]float64{true: 1}[inForce])
+	to <- prometheus.MustNewConstMetric(descRestored, prometheus.CounterValue, float64(restored))
 	tellNotified(to, p.notifications.notifier.Health())
+	p.informant.count(to)
 	p.controller.Where(func(key engine.Key, app *v1alpha1.Application) bool {
 		gauge(descInfo, 1, key.Group, key.Namespace, key.Name, app.Spec.GetProject(),
 			orUnknown(string(app.Status.Sync.Status)), orUnknown(string(app.Status.Health.Status)))

@@ -58,6 +58,8 @@ type Options struct {
 	AllowExec bool
 	// Ledger is where changes are recorded.
 	Ledger LedgerOptions
+	// Audit is where it is heard who changes what.
+	Audit AuditOptions
 	// Tools are the programs that modules are run with.
 	Tools Tools
 	Log   *slog.Logger
@@ -82,6 +84,8 @@ type Server struct {
 	rendered *render.Cache
 	// leading are the parts that work, while this server is the leader.
 	leading atomic.Pointer[parts]
+	// leader is who leads, where one is elected.
+	leader atomic.Pointer[string]
 }
 
 // Run serves until ctx is done. It returns nil then, after all work has ended.

@@ -89,7 +89,10 @@ func driftOf(live map[string]any, fields []string) *driver.Drift {
 			at = entry.Time.UTC().Format(time.RFC3339)
 		}
 		if at >= latest && slices.ContainsFunc(fields, func(f string) bool { return owns(owned, f) }) {
-			latest, d.Manager = at, entry.Manager
+			latest, d.Manager, d.Written = at, entry.Manager, time.Time{}
+			if entry.Time != nil {
+				d.Written = entry.Time.Time
+			}
 		}
 	}
 	return d
