@@ -38,6 +38,7 @@ func (p *pass) arrived() {
 	if len(p.st.desired.seen) != len(sources) {
 		return
 	}
+	p.st.arrivedWith, p.st.arrivedAs = p.st.desired.inputs, p.st.desired.hash
 	p.st.arrivals = make([]arrival, len(sources))
 	for i, s := range sources {
 		p.st.arrivals[i] = arrival{s.RepoURL, p.st.desired.seen[i]}

@@ -69,6 +69,8 @@ type Record struct {
 	// known.
 	Repos   []string
 	Commits []source.Commit
+	// Approved is set where a plan that is proposed needs nobody's word any more.
+	Approved bool
 	// Digest is that of the plan, Plan the name of the one that was approved, if any.
 	Digest, Plan string
 	Counts       plan.Counts

@@ -40,6 +40,11 @@ type state struct {
 	askedFor string
 	// arrivals are the revisions at which there was nothing to do last.
 	arrivals []arrival
+	// arrivedWith and arrivedAs are what was declared then.
+	arrivedWith inputs
+	arrivedAs   string
+	// elseSays is what else than Git has changed, elseOf, of what that is known.
+	elseOf, elseSays string
 	// trial is the revision that has yet to become healthy, or nil.
 	trial *trial
 
@@ -125,6 +130,7 @@ func (st *state) forget() {
 	st.running, st.ended, st.last, st.trial = nil, nil, nil, nil
 	st.heals, st.heard, st.healedAt, st.healProblem = 0, 0, time.Time{}, ""
 	st.unrecorded, st.drifts, st.drifting, st.arrivals = "", nil, false, nil
+	st.arrivedWith, st.arrivedAs = inputs{}, ""
 	st.quietUntil = time.Time{}
 	st.askedFor = ""
 	st.adopting, st.adoption, st.adopted = false, nil, ""
