@@ -128,9 +128,12 @@ func (n notifying) Append(ctx context.Context, r engine.Record) error {
 
 // triggerOf is what subscribers know a record as; empty where it is told by the
 // Application's state, or by nothing.
-func triggerOf(kind engine.RecordKind) notify.Trigger {
-	switch kind {
+func triggerOf(r engine.Record) notify.Trigger {
+	switch r.Kind {
 	case engine.RecordPlanProposed:
+		if r.Approved {
+			return "" // by the pull request that it has come by
+		}
 		return notify.OnApprovalNeeded
 	case engine.RecordPlanApproved:
 		return notify.OnApproved
@@ -151,7 +154,7 @@ func triggerOf(kind engine.RecordKind) notify.Trigger {
 
 // recorded makes an event of a record.
 func (n *notifications) recorded(r engine.Record) {
-	trigger := triggerOf(r.Kind)
+	trigger := triggerOf(r)
 	if trigger == "" || !n.active.Load() {
 		return
 	}

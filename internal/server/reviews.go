@@ -259,14 +259,3 @@ func (l *lookers) close() {
 	defer l.mu.Unlock()
 	l.drop()
 }
-
-// MergeOf gives the pull request by which a commit has come into a repository, with
-// who merged and who approved it: for policies that take that for an approval. It
-// is false where there was none, or where the repository's host is not known.
-func (p *parts) MergeOf(ctx context.Context, repoURL, sha string) (scm.Merge, bool, error) {
-	host, repo, _, ok, err := p.hosts.of(repoURL)
-	if err != nil || !ok {
-		return scm.Merge{}, false, err
-	}
-	return scm.MergeOf(ctx, host, repo, sha)
-}
