@@ -47,6 +47,9 @@ type state struct {
 	elseOf, elseSays string
 	// trial is the revision that has yet to become healthy, or nil.
 	trial *trial
+	// goingBack is set from when that has failed until what was there before is
+	// applied again.
+	goingBack bool
 
 	// late are results that came after the pass that asked for them.
 	late lateResults
@@ -132,7 +135,7 @@ func (st *state) forget() {
 	st.unrecorded, st.drifts, st.drifting, st.arrivals = "", nil, false, nil
 	st.arrivedWith, st.arrivedAs = inputs{}, ""
 	st.quietUntil = time.Time{}
-	st.askedFor = ""
+	st.askedFor, st.goingBack = "", false
 	st.adopting, st.adoption, st.adopted = false, nil, ""
 	st.unpublished, st.unwritten, st.intended, st.written = "", nil, false, time.Time{}
 }

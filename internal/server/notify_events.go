@@ -145,8 +145,16 @@ func triggerOf(r engine.Record) notify.Trigger {
 		return notify.OnDriftDetected
 	case engine.RecordDriftHealed, engine.RecordDriftEnded:
 		return notify.OnDriftHealed
-	case engine.RecordRolledBack:
-		return notify.OnRollback
+	case engine.RecordSyncFinished:
+		// What was decided may still have to wait: for approval, for a window.
+		if r.Back && r.Result == string(v1alpha1.OperationSucceeded) {
+			return notify.OnRollback
+		}
+		return ""
+	case engine.RecordOverridden:
+		return notify.OnOverride
+	case engine.RecordAdopted:
+		return notify.OnAdopted
 	default:
 		return ""
 	}
@@ -165,6 +173,9 @@ func (n *notifications) recorded(r engine.Record) {
 	e := n.event(r.Key, app)
 	e.ID = fmt.Sprintf("%s %s %d %s", r.Kind, r.UID, r.Time.UnixNano(), r.Digest)
 	e.Trigger, e.Time, e.Message, e.Actor = trigger, r.Time, r.Message, r.Actor
+	if pin, ok := v1alpha1.PinOf(app.Annotations); ok && trigger == notify.OnRollback {
+		e.Message = pin.String()
+	}
 	if len(r.Revisions) > 0 {
 		e.Commit.Revision = r.Revisions[0]
 	}
