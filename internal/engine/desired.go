@@ -62,8 +62,11 @@ type request struct {
 	tree func(source int, tree source.Tree) source.Tree
 	// places has repositories read somewhere else, for previews.
 	places map[string]string
-	fence  Fence
-	caps   driver.Capabilities
+	// vouched are the revisions that have to be signed, by source, in place of those
+	// that are read.
+	vouched []string
+	fence   Fence
+	caps    driver.Capabilities
 	// inputs are the outputs of others that the Application uses.
 	inputs map[string]render.Value
 	// target namespace

@@ -43,7 +43,7 @@ func (s *Server) startReviews(ctx context.Context, p *parts, m mark) (end func()
 	}
 	lookers := &lookers{server: s, parts: p, mark: m}
 	p.reviewer = preview.New(preview.Options{
-		World: &reviewed{p, lookers}, Interval: max(interval, 0), Log: s.Log,
+		World: &reviewed{p, lookers}, Interval: max(interval, 0), Pause: s.previewPause, Previewed: s.metrics.previewed, Log: s.Log,
 		Mark: func(text string) string {
 			mac := hmac.New(sha256.New, m.key)
 			mac.Write([]byte("preview " + text))

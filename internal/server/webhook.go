@@ -115,6 +115,9 @@ func (p *parts) hear(e event, named []string, from sender) (code int, result, te
 		default:
 			count++
 			p.refresh(used)
+			if p.reviewer != nil {
+				p.reviewer.Moved(used)
+			}
 		}
 	}
 	switch {
