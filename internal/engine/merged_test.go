@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
-	"github.com/plumb-dev/plumb/internal/driver/memory"
 	"github.com/plumb-dev/plumb/internal/source"
 )
 
@@ -54,9 +53,9 @@ func (g fakeBranches) branch(id string, files map[string]string, author string, 
 }
 
 // push is a commit on the main branch.
-func (g fakeBranches) push(files map[string]string, author string, parents ...string) {
+func (g fakeBranches) push(files map[string]string, parents ...string) {
 	g.commit(files)
-	g.made(author, author, "change", parents...)
+	g.made(eve, eve, "change", parents...)
 }
 
 // fakeMerges is a host that knows of pull requests, and counts what it is asked.
@@ -82,13 +81,13 @@ func (s *story) pull(change func(*Merge)) Merge {
 	return m
 }
 
-func newMergeStory(t *testing.T, policy func(*v1alpha1.ApprovalPolicy), options ...memory.Option) (*story, *fakePlans, fakeBranches, *fakeMerges) {
+func newMergeStory(t *testing.T, policy func(*v1alpha1.ApprovalPolicy)) (*story, *fakePlans, fakeBranches, *fakeMerges) {
 	t.Helper()
-	s, f := newApprovalStory(t, options...)
+	s, f := newApprovalStory(t)
 	g := fakeBranches{&fakePast{s.git, map[string]string{}}}
 	m := &fakeMerges{of: map[string]Merge{}, asked: map[string]int{}}
 	s.e.Sources.Git, s.e.Merges = g, m
-	g.push(files("web", "1", "1"), eve)
+	g.push(files("web", "1", "1"))
 	s.app("web", approval(func(p *v1alpha1.ApprovalPolicy) {
 		yes := true
 		p.PullRequest = &yes
@@ -107,7 +106,7 @@ func TestAMergedPullRequestApproves(t *testing.T) {
 	s, f, g, m := newMergeStory(t, func(p *v1alpha1.ApprovalPolicy) { p.MinApprovals = 2 })
 	s.e.Ledger = &fakeLedger{s: s}
 	g.branch("work", files("web", "2", "1"), eve, "commit-1")
-	g.push(files("web", "2", "1"), eve, "commit-1", "work")
+	g.push(files("web", "2", "1"), "commit-1", "work")
 	m.of["commit-2"] = s.pull(nil)
 	s.tell("a pull request is merged")
 	for _, plan := range f.plans {
@@ -115,7 +114,7 @@ func TestAMergedPullRequestApproves(t *testing.T) {
 			t.Errorf("plan %s is %s", plan.Name, plan.Status.Phase)
 		}
 	}
-	g.push(files("web", "3", "1"), eve, "commit-2")
+	g.push(files("web", "3", "1"), "commit-2")
 	s.tell("somebody pushes without one")
 	s.check()
 	asked := m.asked["commit-3"]
@@ -135,94 +134,94 @@ func TestWhichPullRequestsApprove(t *testing.T) {
 	}{
 		"Merge": {"a merge commit", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			g.branch("work", one, eve, "commit-1")
-			g.push(one, eve, "commit-1", "work")
+			g.push(one, "commit-1", "work")
 			m.of["commit-2"] = s.pull(nil)
 		}, ""},
 		"Squash": {"one commit of the whole branch", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			g.branch("first", one, eve, "commit-1")
 			g.branch("work", two, eve, "first")
-			g.push(two, eve, "commit-1")
+			g.push(two, "commit-1")
 			m.of["commit-2"] = s.pull(nil)
 		}, ""},
 		"Rebase": {"the branch's commits anew, of which the host knows the last", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			g.branch("first", one, eve, "commit-1")
 			g.branch("work", two, eve, "first")
-			g.push(one, eve, "commit-1")
-			g.push(two, eve, "commit-2")
+			g.push(one, "commit-1")
+			g.push(two, "commit-2")
 			m.of["commit-3"] = s.pull(nil)
 		}, ""},
 		"Behind": {"the branch was left before others have come by pull requests of their own", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			g.branch("other", files("web", "1", "2"), eve, "commit-1")
 			g.branch("work", one, eve, "commit-1")
-			g.push(files("web", "1", "2"), eve, "commit-1", "other")
-			g.push(two, eve, "commit-2", "work")
+			g.push(files("web", "1", "2"), "commit-1", "other")
+			g.push(two, "commit-2", "work")
 			m.of["commit-2"] = s.pull(func(m *Merge) { m.Head, m.URL = "other", "https://git.example/shop/pulls/6" })
 			m.of["commit-3"] = s.pull(nil)
 		}, ""},
 		"Updated": {"what the branch has merged from the main branch is not its own", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			g.branch("first", one, eve, "commit-1")
-			g.push(map[string]string{"web/a.yaml": object("ConfigMap", "a", "1"), "web/b.yaml": object("ConfigMap", "b", "1"), "other": "1"}, eve, "commit-1")
+			g.push(map[string]string{"web/a.yaml": object("ConfigMap", "a", "1"), "web/b.yaml": object("ConfigMap", "b", "1"), "other": "1"}, "commit-1")
 			s.run()
 			both := map[string]string{"web/a.yaml": object("ConfigMap", "a", "2"), "web/b.yaml": object("ConfigMap", "b", "1"), "other": "1"}
 			g.branch("work", both, eve, "first", "commit-2")
-			g.push(both, eve, "commit-2", "work")
+			g.push(both, "commit-2", "work")
 			m.of["commit-3"] = s.pull(nil)
 		}, ""},
 		"Pushed": {"no pull request", nil, func(s *story, g fakeBranches, m *fakeMerges) {
-			g.push(one, eve, "commit-1")
+			g.push(one, "commit-1")
 		}, "commit-2 has not come by one"},
 		"OnTop": {"a push on top of a merge", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			g.branch("work", one, eve, "commit-1")
-			g.push(one, eve, "commit-1", "work")
-			g.push(two, eve, "commit-2")
+			g.push(one, "commit-1", "work")
+			g.push(two, "commit-2")
 			m.of["commit-2"] = s.pull(nil)
 		}, "commit-3 has not come by one"},
 		"Below": {"a push below a merge", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			g.branch("work", one, eve, "commit-1")
-			g.push(files("web", "1", "2"), eve, "commit-1")
-			g.push(two, eve, "commit-2", "work")
+			g.push(files("web", "1", "2"), "commit-1")
+			g.push(two, "commit-2", "work")
 			m.of["commit-3"] = s.pull(nil)
 		}, "commit-2 has not come by one"},
 		"Evil": {"a merge made by hand that holds more than the branch", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			g.branch("work", one, eve, "commit-1")
-			g.push(two, eve, "commit-1", "work")
+			g.push(two, "commit-1", "work")
 			m.of["commit-2"] = s.pull(nil)
 		}, "commit-2 holds other changes than https://git.example/shop/pulls/7 had when it was approved"},
 		"OtherBranch": {"it was merged into another branch, and pushed to this one", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			g.branch("work", one, eve, "commit-1")
-			g.push(one, eve, "commit-1", "work")
+			g.push(one, "commit-1", "work")
 			m.of["commit-2"] = s.pull(func(m *Merge) { m.Branch = "dev" })
 		}, "went into another branch"},
 		"Few": {"too few have approved", func(p *v1alpha1.ApprovalPolicy) { p.MinApprovals = 2 }, func(s *story, g fakeBranches, m *fakeMerges) {
 			g.branch("work", one, eve, "commit-1")
-			g.push(one, eve, "commit-1", "work")
+			g.push(one, "commit-1", "work")
 			m.of["commit-2"] = s.pull(func(m *Merge) { m.ApprovedBy = []string{"ann"} })
 		}, "has 1 of 2 approvals of what was merged"},
 		"Authors": {"who has made commits of it does not count", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			g.branch("work", one, "Ann <ann@example.com>", "commit-1")
-			g.push(one, eve, "commit-1", "work")
+			g.push(one, "commit-1", "work")
 			m.of["commit-2"] = s.pull(func(m *Merge) { m.ApprovedBy = []string{"ann"} })
 		}, "has 0 of 1 approvals, without those of the authors"},
 		"AuthorsAllowed": {"not even where authors may approve", func(p *v1alpha1.ApprovalPolicy) { no := false; p.NotAuthor = &no }, func(s *story, g fakeBranches, m *fakeMerges) {
 			g.branch("work", one, "Ann <ann@example.com>", "commit-1")
-			g.push(one, eve, "commit-1", "work")
+			g.push(one, "commit-1", "work")
 			m.of["commit-2"] = s.pull(func(m *Merge) { m.ApprovedBy = []string{"ann"} })
 		}, "has 0 of 1 approvals, without those of the authors"},
 		"Named": {"a host's users are not the API server's", func(p *v1alpha1.ApprovalPolicy) {
 			p.Approvers = []v1alpha1.Approver{{User: "ann"}, {User: "bob"}}
 		}, func(s *story, g fakeBranches, m *fakeMerges) {
 			g.branch("work", one, eve, "commit-1")
-			g.push(one, eve, "commit-1", "work")
+			g.push(one, "commit-1", "work")
 			m.of["commit-2"] = s.pull(nil)
 		}, "the policy names approvers"},
 		"Old": {"approvals do not last for ever", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			g.branch("work", one, eve, "commit-1")
-			g.push(one, eve, "commit-1", "work")
+			g.push(one, "commit-1", "work")
 			m.of["commit-2"] = s.pull(func(m *Merge) { m.At = m.At.Add(-25 * time.Hour) })
 		}, "was merged more than 24h0m0s ago"},
 		"Down": {"the host does not answer", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			g.branch("work", one, eve, "commit-1")
-			g.push(one, eve, "commit-1", "work")
+			g.push(one, "commit-1", "work")
 			m.of["commit-2"] = Merge{Problem: "git.example does not answer", Again: s.clock.now.Add(time.Minute)}
 		}, "git.example does not answer"},
 		"Drift": {"what was changed where it runs does not come from Git", nil, func(s *story, g fakeBranches, m *fakeMerges) {
@@ -230,13 +229,13 @@ func TestWhichPullRequestsApprove(t *testing.T) {
 			s.world.Edit("ConfigMap/shop/b", func(live map[string]any) { live["data"] = map[string]any{"value": "mine"} })
 			s.run()
 			g.branch("work", one, eve, "commit-1")
-			g.push(one, eve, "commit-1", "work")
+			g.push(one, "commit-1", "work")
 			m.of["commit-2"] = s.pull(nil)
 		}, "one of the changes does not come from Git"},
 		"Policy": {"the Application has changed, too", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			s.app("web", func(a *v1alpha1.Application) { a.Spec.SyncPolicy.SyncOptions = v1alpha1.SyncOptions{"Replace=true"} })
 			g.branch("work", one, eve, "commit-1")
-			g.push(one, eve, "commit-1", "work")
+			g.push(one, "commit-1", "work")
 			m.of["commit-2"] = s.pull(nil)
 		}, "something else than Git has changed, too"},
 		"Unseen": {"nobody knows what was there before", nil, func(s *story, g fakeBranches, m *fakeMerges) {
@@ -244,21 +243,21 @@ func TestWhichPullRequestsApprove(t *testing.T) {
 			s.restart()
 			s.e.Options = options
 			g.branch("work", one, eve, "commit-1")
-			g.push(one, eve, "commit-1", "work")
+			g.push(one, "commit-1", "work")
 			m.of["commit-2"] = s.pull(nil)
 		}, "it was not seen in sync before the change"},
 		"ByHand": {"nobody has asked for a sync", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			s.app("web", func(a *v1alpha1.Application) { a.Spec.SyncPolicy.Automated = nil })
 			s.run()
 			g.branch("work", one, eve, "commit-1")
-			g.push(one, eve, "commit-1", "work")
+			g.push(one, "commit-1", "work")
 			m.of["commit-2"] = s.pull(nil)
 		}, "syncs are not automated, and nobody has asked for one"},
 		"Asked": {"somebody has", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			s.app("web", func(a *v1alpha1.Application) { a.Spec.SyncPolicy.Automated = nil })
 			s.run()
 			g.branch("work", one, eve, "commit-1")
-			g.push(one, eve, "commit-1", "work")
+			g.push(one, "commit-1", "work")
 			m.of["commit-2"] = s.pull(nil)
 			s.run()
 			s.app("web", func(a *v1alpha1.Application) { a.Operation = &v1alpha1.Operation{Sync: &v1alpha1.SyncOperation{}} })
@@ -267,7 +266,7 @@ func TestWhichPullRequestsApprove(t *testing.T) {
 			s.app("web", func(a *v1alpha1.Application) { a.Spec.SyncPolicy.Automated = nil })
 			s.run()
 			g.branch("work", one, eve, "commit-1")
-			g.push(one, eve, "commit-1", "work")
+			g.push(one, "commit-1", "work")
 			m.of["commit-2"] = s.pull(nil)
 			s.app("web", func(a *v1alpha1.Application) {
 				a.Operation = &v1alpha1.Operation{Sync: &v1alpha1.SyncOperation{SyncOptions: v1alpha1.SyncOptions{"Force=true"}}}
@@ -275,7 +274,7 @@ func TestWhichPullRequestsApprove(t *testing.T) {
 		}, "more is asked for than what is declared"},
 		"Off": {"the policy does not have it so", func(p *v1alpha1.ApprovalPolicy) { p.PullRequest = nil }, func(s *story, g fakeBranches, m *fakeMerges) {
 			g.branch("work", one, eve, "commit-1")
-			g.push(one, eve, "commit-1", "work")
+			g.push(one, "commit-1", "work")
 			m.of["commit-2"] = s.pull(nil)
 		}, "waits for approval"},
 	}
@@ -302,7 +301,7 @@ func TestAPullRequestIsNoApprovalForGood(t *testing.T) {
 	merged := func(t *testing.T) (*story, *fakePlans, fakeBranches, *fakeMerges) {
 		s, f, g, m := newMergeStory(t, nil)
 		g.branch("work", files("web", "2", "1"), eve, "commit-1")
-		g.push(files("web", "2", "1"), eve, "commit-1", "work")
+		g.push(files("web", "2", "1"), "commit-1", "work")
 		m.of["commit-2"] = s.pull(nil)
 		return s, f, g, m
 	}
@@ -354,7 +353,7 @@ func TestAPullRequestIsNoApprovalForGood(t *testing.T) {
 		s, f, g, _ := merged(t)
 		s.gates.frozen = []Frozen{{Where: "all projects"}}
 		s.tell("it is merged while all is frozen")
-		g.push(files("web", "3", "1"), eve, "commit-2")
+		g.push(files("web", "3", "1"), "commit-2")
 		s.gates.frozen = nil
 		s.tell("somebody pushes before it begins")
 		if c := last(f); c.Status.Phase != v1alpha1.PlanPending || f.plans[len(f.plans)-2].Status.Phase != v1alpha1.PlanStale {

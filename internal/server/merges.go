@@ -83,13 +83,13 @@ func (m *merges) Of(ctx context.Context, repoURL, commit string) engine.Merge {
 	if known, ok := m.recall(key); ok {
 		return known
 	}
-	found, _, _ := m.asking.Do(repoURL+"\x00"+commit, func() (any, error) { //nolint:errcheck // it gives none
+	found, _, _ := m.asking.Do(repoURL+"\x00"+commit, func() (any, error) {
 		if known, ok := m.recall(key); ok {
 			return known, nil
 		}
 		return m.ask(ctx, key), nil
 	})
-	return found.(engine.Merge) //nolint:forcetypeassert // see above
+	return found.(engine.Merge)
 }
 
 func (m *merges) recall(key mergeKey) (engine.Merge, bool) {
