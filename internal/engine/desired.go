@@ -73,6 +73,8 @@ type request struct {
 	namespace string
 	// fresh asks for references to be looked up now.
 	fresh bool
+	// uncached asks for everything to be rendered now.
+	uncached bool
 }
 
 // resolved is a source with all that is needed to fetch it.
@@ -267,7 +269,7 @@ func (e *Engine) render(ctx context.Context, r request, sources []resolved, keys
 			AppName: r.app.Name, Namespace: r.namespace, Project: r.app.Spec.GetProject(),
 			Input: in, Refs: refs, KubeVersion: r.caps.KubeVersion, APIVersions: r.caps.APIVersions,
 			Charts: others, Remotes: others, Inputs: r.inputs,
-			Keys: keys, At: e.Clock.Now(), Fresh: r.fresh,
+			Keys: keys, At: e.Clock.Now(), Fresh: r.fresh, Uncached: r.uncached,
 		})
 		if err != nil {
 			return render.Bundle{}, nil, err

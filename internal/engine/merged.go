@@ -127,48 +127,58 @@ func (p *pass) mergesOfSources(ctx context.Context) *merged {
 
 // changedElse says what else than Git has changed since there was nothing to do.
 func (p *pass) changedElse(ctx context.Context) string {
-	const what = "something else than Git has changed, too: the Application, its inputs, or values that it uses"
+	const what = "something else than Git has changed, too: the Application, its inputs, or what it uses from elsewhere"
 	then, now := p.st.arrivedWith, p.st.desired.inputs
 	then.revisions, now.revisions = "", ""
 	if then != now {
 		return what
 	}
-	if p.st.desired.bundle.Expires.IsZero() {
-		return ""
-	}
 	id := p.st.arrivedAs + " " + p.st.desired.hash
 	if p.st.elseOf != id {
-		says, ok := p.lookedUpElse(ctx)
-		if !ok {
-			return "what it looks up elsewhere can't be compared"
+		same, err := p.meansTheSame(ctx)
+		if err != nil {
+			p.e.Log.Warn("what an Application uses from elsewhere can't be compared", "application", p.key.String(), "error", err)
+			p.e.queue.addAfter(p.key, comparePause)
+			return "what it uses from elsewhere can't be compared just now (Plumb's log says why)"
 		}
 		p.st.elseOf, p.st.elseSays = id, ""
-		if says {
+		if !same {
 			p.st.elseSays = what
 		}
 	}
 	return p.st.elseSays
 }
 
-// lookedUpElse tells whether what was looked up elsewhere has changed: it has not if
-// the revisions from before still mean the same.
-func (p *pass) lookedUpElse(ctx context.Context) (changed, ok bool) {
-	r := request{app: p.app, key: p.key, fence: p.fence, namespace: p.target.Namespace, fresh: true}
-	for _, a := range p.st.arrivals {
-		r.revisions = append(r.revisions, a.revision)
-	}
+// meansTheSame tells whether the revisions of now and those from before still mean
+// what they meant: secrets that are looked up and bases and charts that are fetched
+// from other places are part of it, and no commit of the Application's sources.
+func (p *pass) meansTheSame(ctx context.Context) (bool, error) {
+	r := request{app: p.app, key: p.key, fence: p.fence, namespace: p.target.Namespace, fresh: true, uncached: true}
 	var err error
-	if r.caps, err = p.e.Drivers[kubeDriver].Capabilities(ctx, p.target); err == nil {
-		r.inputs, err = p.e.inputs(p.key, p.app)
+	if r.caps, err = p.e.Drivers[kubeDriver].Capabilities(ctx, p.target); err != nil {
+		return false, err
 	}
-	if err != nil {
-		return false, false
+	if r.inputs, err = p.e.inputs(p.key, p.app); err != nil {
+		return false, err
 	}
-	before, err := p.e.want(ctx, r, nil)
-	if err != nil {
-		return false, false
+	var before []string
+	for _, a := range p.st.arrivals {
+		before = append(before, a.revision)
 	}
-	return before.hash != p.st.arrivedAs, true
+	for _, was := range []struct {
+		revisions []string
+		hash      string
+	}{{before, p.st.arrivedAs}, {p.st.desired.revisions, p.st.desired.hash}} {
+		r.revisions = was.revisions
+		now, err := p.e.want(ctx, r, nil)
+		if err != nil {
+			return false, err
+		}
+		if now.hash != was.hash {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // mergesOf gives the pull requests by which a branch has gone from one commit to

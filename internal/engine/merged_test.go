@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/render"
 	"github.com/plumb-dev/plumb/internal/source"
 )
 
@@ -100,6 +101,18 @@ func newMergeStory(t *testing.T, policy func(*v1alpha1.ApprovalPolicy)) (*story,
 	f.said("bob", v1alpha1.DecisionApprove)
 	s.tell("it is approved by people the first time")
 	return s, f, g, m
+}
+
+// elsewhere renders something that is in no source of the Application, unless it is
+// asked for what is there now.
+type elsewhere struct{ render.Renderer }
+
+func (e elsewhere) Render(ctx context.Context, req render.Request) (render.Bundle, error) {
+	b, err := e.Renderer.Render(ctx, req)
+	if !req.Uncached {
+		b.Hash += " of a remote base"
+	}
+	return b, err
 }
 
 func TestAMergedPullRequestApproves(t *testing.T) {
@@ -237,6 +250,12 @@ func TestWhichPullRequestsApprove(t *testing.T) {
 			g.branch("work", one, eve, "commit-1")
 			g.push(one, "commit-1", "work")
 			m.of["commit-2"] = s.pull(nil)
+		}, "something else than Git has changed, too"},
+		"Elsewhere": {"what it uses from another place has changed, too", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			g.branch("work", one, eve, "commit-1")
+			g.push(one, "commit-1", "work")
+			m.of["commit-2"] = s.pull(nil)
+			s.e.Renderer = elsewhere{s.e.Renderer}
 		}, "something else than Git has changed, too"},
 		"Unseen": {"nobody knows what was there before", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			options := s.e.Options
