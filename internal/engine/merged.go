@@ -347,7 +347,8 @@ func (p *pass) mergedStart(pr *proposal, authors []string) decide.Merged {
 	return m
 }
 
-// notOfGit counts the steps that put right what was changed where it runs.
+// notOfGit counts the steps that put right what was changed where it runs, also those
+// of what Git has changed since.
 func (p *pass) notOfGit(steps []plan.Step) int {
 	causes := map[plan.Address]driver.Cause{}
 	for i := range p.st.comparison.Resources {
@@ -359,9 +360,10 @@ func (p *pass) notOfGit(steps []plan.Step) int {
 		if s.Hook {
 			continue
 		}
-		switch causes[s.Address()] {
-		case driver.CauseMissing, driver.CauseDeclared, driver.CauseExtra:
-		default:
+		switch cause := causes[s.Address()]; {
+		case p.st.arrivedDrift[s.Address()]:
+			n++
+		case cause != driver.CauseMissing && cause != driver.CauseDeclared && cause != driver.CauseExtra:
 			n++
 		}
 	}

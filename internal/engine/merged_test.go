@@ -245,6 +245,14 @@ func TestWhichPullRequestsApprove(t *testing.T) {
 			g.push(one, "commit-1", "work")
 			m.of["commit-2"] = s.pull(nil)
 		}, "one of the changes does not come from Git"},
+		"DriftBelow": {"not even where Git has changed the same thing since", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			s.app("web", func(a *v1alpha1.Application) { no := false; a.Spec.SyncPolicy.Automated.SelfHeal = &no })
+			s.world.Edit("ConfigMap/shop/a", func(live map[string]any) { live["data"] = map[string]any{"value": "mine"} })
+			s.run()
+			g.branch("work", one, eve, "commit-1")
+			g.push(one, "commit-1", "work")
+			m.of["commit-2"] = s.pull(nil)
+		}, "one of the changes does not come from Git"},
 		"Policy": {"the Application has changed, too", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			s.app("web", func(a *v1alpha1.Application) { a.Spec.SyncPolicy.SyncOptions = v1alpha1.SyncOptions{"Replace=true"} })
 			g.branch("work", one, eve, "commit-1")

@@ -42,7 +42,9 @@ type state struct {
 	arrivals []arrival
 	// arrivedWith and arrivedAs are what was declared then.
 	arrivedWith inputs
-	arrivedAs   string
+	// arrivedDrift is what had drifted then.
+	arrivedDrift map[plan.Address]bool
+	arrivedAs    string
 	// elseSays is what else than Git has changed, elseOf, of what that is known.
 	elseOf, elseSays string
 	// trial is the revision that has yet to become healthy, or nil.
@@ -133,7 +135,7 @@ func (st *state) forget() {
 	st.running, st.ended, st.last, st.trial = nil, nil, nil, nil
 	st.heals, st.heard, st.healedAt, st.healProblem = 0, 0, time.Time{}, ""
 	st.unrecorded, st.drifts, st.drifting, st.arrivals = "", nil, false, nil
-	st.arrivedWith, st.arrivedAs = inputs{}, ""
+	st.arrivedWith, st.arrivedAs, st.arrivedDrift = inputs{}, "", nil
 	st.quietUntil = time.Time{}
 	st.askedFor, st.goingBack = "", false
 	st.adopting, st.adoption, st.adopted = false, nil, ""
