@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -21,7 +22,7 @@ import (
 // TestPullRequestsApprove merges pull requests on a real Gitea into what needs
 // approval.
 func TestPullRequestsApprove(t *testing.T) {
-	h := newHosted(t, 2, -1)
+	h := newHosted(t, 2, -1, func(o *Options) { o.previewPause = 200 * time.Millisecond })
 	h.hook()
 	reviewer := h.f.User("reviewer", false)
 	h.f.Call(h.owner, http.MethodPut, "/repos/"+h.repo+"/collaborators/reviewer", map[string]string{"permission": "write"}, nil)
@@ -46,13 +47,36 @@ func TestPullRequestsApprove(t *testing.T) {
 	h.approve(h.someone, number, head)
 	h.merge(number, "merge")
 	h.waits("has 0 of 1 approvals of what was merged")
-	h.approve(reviewer, number, head) // the host has it: late, and of what was merged
-	h.runs("by its author")
 	h.clone.Git("checkout", "-q", "main")
 	h.clone.Git("pull", "-q", "--ff-only")
 	h.clone.Commit(map[string]string{"apps/a000/one.yaml": configMap("a000", "pushed")})
 	h.clone.Git("push", "-q", "origin", "main")
 	h.waits("has not come by one")
+	h.again()
+}
+
+// again has a preview made again when its base has moved.
+func (h *hosted) again() {
+	h.t.Helper()
+	h.clone.Git("checkout", "-q", "-b", "other")
+	h.clone.Commit(map[string]string{"apps/a001/one.yaml": configMap("a001", "theirs")})
+	h.clone.Git("push", "-q", "origin", "other")
+	number := h.open(h.owner, "other")
+	if first := h.says(number, "a001", "theirs"); strings.Contains(first.Body, "Rebase it") {
+		h.t.Errorf("the branch is up to date, and it says\n%s", first.Body)
+	}
+	h.clone.Git("checkout", "-q", "main")
+	h.clone.Commit(map[string]string{"README.md": "elsewhere"})
+	h.clone.Git("push", "-q", "origin", "main")
+	h.clone.Commit(map[string]string{"apps/a001/one.yaml": configMap("a001", "ours")})
+	h.clone.Git("push", "-q", "origin", "main")
+	h.says(number, "a001", "theirs", "Rebase it")
+	eventually(h.t, "all previews are counted", func() error {
+		if n := h.r.metric(h.t, "plumb_previews_total", "changes"); n < 6 {
+			return fmt.Errorf("there are %v", n)
+		}
+		return nil
+	})
 }
 
 // policy changes the first Application.
