@@ -49,7 +49,7 @@ func (p *pass) arrived() {
 			p.st.arrivedDrift[r.Ref.Address()] = true
 		}
 	}
-	p.st.arrivedWith, p.st.arrivedAs = p.st.desired.inputs, p.st.desired.hash
+	p.st.arrivedAs = p.st.desired.hash
 	p.st.arrivals = make([]arrival, len(sources))
 	for i, s := range sources {
 		p.st.arrivals[i] = arrival{s.RepoURL, p.st.desired.seen[i]}

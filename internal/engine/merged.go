@@ -52,6 +52,7 @@ const (
 	compareTime = 30 * time.Second
 	// comparePause is how long until that is tried again.
 	comparePause = 30 * time.Second
+	longestPause = 10 * time.Minute
 	// mostCovered bounds what is remembered of it.
 	mostCovered = 5_000
 )
@@ -128,11 +129,6 @@ func (p *pass) mergesOfSources(ctx context.Context) *merged {
 // changedElse says what else than Git has changed since there was nothing to do.
 func (p *pass) changedElse(ctx context.Context) string {
 	const what = "something else than Git has changed, too: the Application, its inputs, or what it uses from elsewhere"
-	then, now := p.st.arrivedWith, p.st.desired.inputs
-	then.revisions, now.revisions = "", ""
-	if then != now {
-		return what
-	}
 	id := p.st.arrivedAs + " " + p.st.desired.hash
 	if p.st.elseOf != id {
 		same, err := p.meansTheSame(ctx)
@@ -150,8 +146,9 @@ func (p *pass) changedElse(ctx context.Context) string {
 }
 
 // meansTheSame tells whether the revisions of now and those from before still mean
-// what they meant: secrets that are looked up and bases and charts that are fetched
-// from other places are part of it, and no commit of the Application's sources.
+// what they meant, with all else as it is now: the spec, inputs and values; secrets that
+// are looked up, and bases and charts that are fetched from other places, too, which are
+// in no commit of the Application's sources.
 func (p *pass) meansTheSame(ctx context.Context) (bool, error) {
 	r := request{app: p.app, key: p.key, fence: p.fence, namespace: p.target.Namespace, fresh: true, uncached: true}
 	var err error
@@ -219,7 +216,12 @@ func (p *pass) mergesOf(ctx context.Context, s resolved, base, head string) ([]a
 
 // coverage is what has come by a pull request: all between start and a commit; or why
 // that can't be told.
-type coverage struct{ start, why string }
+type coverage struct {
+	start, why string
+	// failures is how often it could not be found out, and again, when to try once more.
+	failures int
+	again    time.Time
+}
 
 // coverages remembers them.
 type coverages struct {
@@ -249,17 +251,26 @@ func (p *pass) covered(ctx context.Context, from interface {
 	source.Signed
 }, s resolved, m Merge, base, end string) (start, why string) {
 	id := [4]string{s.spec.Repo, base, end, m.Head}
-	if known, ok := p.e.coverages.get(id); ok {
+	now := p.e.Clock.Now()
+	known, ok := p.e.coverages.get(id)
+	if ok && (known.again.IsZero() || now.Before(known.again)) {
+		if !known.again.IsZero() {
+			p.e.queue.addAfter(p.key, known.again.Sub(now))
+		}
 		return known.start, known.why
 	}
 	ctx, cancel := context.WithTimeout(ctx, compareTime)
 	defer cancel()
 	l := lineage{history: history{signed: from, spec: s.spec, cred: s.cred}, compared: from, head: m.Head}
 	c, err := l.covers(ctx, base, end, m.URL)
-	if err != nil {
+	switch {
+	case err != nil && source.ReasonOf(err) == source.ReasonRevisionNotFound:
+		c = coverage{why: "the repository does not have any more what was approved in " + m.URL}
+	case err != nil:
 		p.e.Log.Warn("what has come by a pull request can't be found out", "application", p.key.String(), "pull", m.URL, "error", err)
-		p.e.queue.addAfter(p.key, comparePause)
-		return "", "what has come by " + m.URL + " can't be found out just now (Plumb's log says why)"
+		pause := min(comparePause<<min(known.failures, 10), longestPause)
+		p.e.queue.addAfter(p.key, pause)
+		c = coverage{why: "what has come by " + m.URL + " can't be found out just now (Plumb's log says why)", failures: known.failures + 1, again: now.Add(pause)}
 	}
 	p.e.coverages.put(id, c)
 	return c.start, c.why

@@ -265,6 +265,11 @@ func TestWhichPullRequestsApprove(t *testing.T) {
 			m.of["commit-2"] = s.pull(nil)
 			s.e.Renderer = elsewhere{s.e.Renderer}
 		}, "something else than Git has changed, too"},
+		"Gone": {"what was approved can't be fetched", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			g.branch("work", nil, eve, "commit-1")
+			g.push(one, "commit-1")
+			m.of["commit-2"] = s.pull(nil)
+		}, "can't be found out just now"},
 		"Unseen": {"nobody knows what was there before", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			options := s.e.Options
 			s.restart()

@@ -40,8 +40,7 @@ type state struct {
 	askedFor string
 	// arrivals are the revisions at which there was nothing to do last.
 	arrivals []arrival
-	// arrivedWith and arrivedAs are what was declared then.
-	arrivedWith inputs
+	// arrivedAs identifies what was declared then.
 	// arrivedDrift is what had drifted then.
 	arrivedDrift map[plan.Address]bool
 	arrivedAs    string
@@ -135,7 +134,7 @@ func (st *state) forget() {
 	st.running, st.ended, st.last, st.trial = nil, nil, nil, nil
 	st.heals, st.heard, st.healedAt, st.healProblem = 0, 0, time.Time{}, ""
 	st.unrecorded, st.drifts, st.drifting, st.arrivals = "", nil, false, nil
-	st.arrivedWith, st.arrivedAs, st.arrivedDrift = inputs{}, "", nil
+	st.arrivedAs, st.arrivedDrift = "", nil
 	st.quietUntil = time.Time{}
 	st.askedFor, st.goingBack = "", false
 	st.adopting, st.adoption, st.adopted = false, nil, ""

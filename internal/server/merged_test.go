@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -21,11 +22,10 @@ import (
 // TestPullRequestsApprove merges pull requests on a real Gitea into what needs
 // approval.
 func TestPullRequestsApprove(t *testing.T) {
-	h := newHosted(t, 2, -1)
+	h := newHosted(t, 2, -1, func(o *Options) { o.previewPause = 200 * time.Millisecond })
 	h.hook()
-	reviewer := h.f.User("reviewer", false)
-	h.f.Call(h.owner, http.MethodPut, "/repos/"+h.repo+"/collaborators/reviewer", map[string]string{"permission": "write"}, nil)
-	h.policy(`{"spec":{"syncPolicy":{"approval":{"pullRequest":true}}}}`)
+	reviewer := h.reviewer()
+	h.policy("a000")
 	for i, style := range []string{"merge", "squash", "rebase"} {
 		value := fmt.Sprint("merged ", i)
 		head := h.branch(style, value)
@@ -35,7 +35,7 @@ func TestPullRequestsApprove(t *testing.T) {
 		h.approve(h.someone, number, head) // who has no rights
 		h.merge(number, style)
 		h.runs(value)
-		plan := h.plan()
+		plan := h.plan("a000")
 		if pulls := plan.Status.PullRequests; plan.Status.Phase == v1alpha1.PlanPending || len(pulls) != 1 || !slices.Equal(pulls[0].ApprovedBy, []string{"reviewer at " + strings.TrimPrefix(h.f.URL, "http://")}) ||
 			pulls[0].URL != fmt.Sprintf("%s/%s/pulls/%d", h.f.URL, h.repo, number) {
 			t.Errorf("%s: the plan is %+v", style, plan.Status)
@@ -46,20 +46,52 @@ func TestPullRequestsApprove(t *testing.T) {
 	h.approve(h.someone, number, head)
 	h.merge(number, "merge")
 	h.waits("has 0 of 1 approvals of what was merged")
-	h.approve(reviewer, number, head) // the host has it: late, and of what was merged
-	h.runs("by its author")
 	h.clone.Git("checkout", "-q", "main")
 	h.clone.Git("pull", "-q", "--ff-only")
 	h.clone.Commit(map[string]string{"apps/a000/one.yaml": configMap("a000", "pushed")})
 	h.clone.Git("push", "-q", "origin", "main")
 	h.waits("has not come by one")
+	h.again()
 }
 
-// policy changes the first Application.
-func (h *hosted) policy(patch string) {
+// again has a preview made again when its base has moved.
+func (h *hosted) again() {
 	h.t.Helper()
+	h.clone.Git("checkout", "-q", "-b", "other")
+	h.clone.Commit(map[string]string{"apps/a001/one.yaml": configMap("a001", "theirs")})
+	h.clone.Git("push", "-q", "origin", "other")
+	number := h.open(h.owner, "other")
+	if first := h.says(number, "a001", "theirs"); strings.Contains(first.Body, "Rebase it") {
+		h.t.Errorf("the branch is up to date, and it says\n%s", first.Body)
+	}
+	h.clone.Git("checkout", "-q", "main")
+	h.clone.Commit(map[string]string{"README.md": "elsewhere"})
+	h.clone.Git("push", "-q", "origin", "main")
+	h.clone.Commit(map[string]string{"apps/a001/one.yaml": configMap("a001", "ours")})
+	h.clone.Git("push", "-q", "origin", "main")
+	h.says(number, "a001", "theirs", "Rebase it")
+	eventually(h.t, "all previews are counted", func() error {
+		if n := h.r.metric(h.t, "plumb_previews_total", "changes"); n < 6 {
+			return fmt.Errorf("there are %v", n)
+		}
+		return nil
+	})
+}
+
+// reviewer makes one who may write.
+func (h *hosted) reviewer() forge.User {
+	h.t.Helper()
+	who := h.f.User("reviewer", false)
+	h.f.Call(h.owner, http.MethodPut, "/repos/"+h.repo+"/collaborators/reviewer", map[string]string{"permission": "write"}, nil)
+	return who
+}
+
+// policy has an Application wait for approvals, those of pull requests among them.
+func (h *hosted) policy(name string) {
+	h.t.Helper()
+	const patch = `{"spec":{"syncPolicy":{"approval":{"pullRequest":true}}}}`
 	client := dynamic.NewForConfigOrDie(kubetest.Config(h.t))
-	if _, err := client.Resource(applications).Namespace(h.ns).Patch(h.t.Context(), "a000", types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+	if _, err := client.Resource(applications).Namespace(h.ns).Patch(h.t.Context(), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
 		h.t.Fatal(err)
 	}
 }
@@ -94,7 +126,7 @@ func (h *hosted) runs(want string) {
 	eventually(h.t, "it runs "+want, func() error {
 		cm, err := kube.CoreV1().ConfigMaps(h.ns).Get(h.t.Context(), "a000", metav1.GetOptions{})
 		if err == nil && cm.Data["value"] != want {
-			plan := h.plan()
+			plan := h.plan("a000")
 			return fmt.Errorf("it is %q; the last plan is %s: %s", cm.Data["value"], plan.Status.Phase, plan.Status.Message)
 		}
 		return err
@@ -105,15 +137,15 @@ func (h *hosted) runs(want string) {
 func (h *hosted) waits(why string) {
 	h.t.Helper()
 	eventually(h.t, "a plan waits because it "+why, func() error {
-		if plan := h.plan(); plan.Status.Phase != v1alpha1.PlanPending || !strings.Contains(plan.Status.Message, why) {
+		if plan := h.plan("a000"); plan.Status.Phase != v1alpha1.PlanPending || !strings.Contains(plan.Status.Message, why) {
 			return fmt.Errorf("it is %s: %s", plan.Status.Phase, plan.Status.Message)
 		}
 		return nil
 	})
 }
 
-// plan is the last one of the first Application.
-func (h *hosted) plan() v1alpha1.Plan {
+// plan is the last one of an Application.
+func (h *hosted) plan(name string) v1alpha1.Plan {
 	h.t.Helper()
 	client := dynamic.NewForConfigOrDie(kubetest.Config(h.t))
 	list, err := client.Resource(v1alpha1.GroupVersion.WithResource(v1alpha1.PlanResource)).Namespace(h.ns).List(h.t.Context(), metav1.ListOptions{})
@@ -128,7 +160,7 @@ func (h *hosted) plan() v1alpha1.Plan {
 			h.t.Fatal(err)
 		}
 		n := 0
-		if _, err := fmt.Sscan(plan.Annotations[v1alpha1.PlumbPrefix+"plan-number"], &n); err == nil && plan.Spec.Application.Name == "a000" && n > number {
+		if _, err := fmt.Sscan(plan.Annotations[v1alpha1.PlumbPrefix+"plan-number"], &n); err == nil && plan.Spec.Application.Name == name && n > number {
 			last, number = plan, n
 		}
 	}
