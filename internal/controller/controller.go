@@ -263,7 +263,7 @@ func (c *Controller) Start(ctx context.Context, sink Sink) error {
 		go p.approvals.Run(ctx)
 		required = append(required, p.plans.Await, p.approvals.Await)
 	}
-	c.guards.start(ctx)
+	go c.guards.start(ctx)
 	for _, s := range c.secrets {
 		go s.Run(ctx)
 		optional = append(optional, s.Await)
