@@ -97,7 +97,7 @@ type guards struct {
 	changed func() // approvals count again, or not any more
 	// defined is when approvals could be made for the first time.
 	defined  time.Time
-	watching []func(context.Context) (present map[string]bool, err error)
+	watching []func(context.Context) error
 	news     chan struct{}
 
 	mu       sync.RWMutex

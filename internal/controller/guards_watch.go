@@ -3,7 +3,6 @@ package controller
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -97,19 +96,20 @@ func addGuards[T mirror.Object](g *guards, kind string, o mirror.Options[T], rig
 		o.Trim = func(obj T) { trim(obj); obj.SetAnnotations(nil) }
 	}
 	m := mirror.New(o)
-	g.watching = append(g.watching, func(ctx context.Context) (map[string]bool, error) {
+	g.watching = append(g.watching, func(ctx context.Context) error {
 		watching, stop := context.WithCancel(ctx)
 		go m.Run(watching)
 		if err := m.Await(ctx); err != nil {
 			stop()
-			return nil, err
+			return err
 		}
 		present := map[string]bool{}
 		for _, obj := range m.List() {
-			present[kind+" "+obj.GetName()] = true
+			present[obj.GetName()] = true
 		}
 		context.AfterFunc(ctx, stop)
-		return present, nil
+		g.missing(kind, present)
+		return nil
 	})
 }
 
@@ -120,29 +120,23 @@ func (g *guards) start(ctx context.Context) {
 		return
 	}
 	for _, watch := range g.watching {
-		present, err := watch(ctx)
+		err := watch(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		if err != nil {
 			g.log.Warn("policies and roles that somebody weakens are noticed at the next start only, because they can't be watched", "error", err)
-			continue
 		}
-		g.missing(present)
 	}
 	g.run(ctx)
 }
 
-// missing looks for what is gone since it was installed.
-func (g *guards) missing(present map[string]bool) {
-	kind := ""
-	for id := range present {
-		kind, _, _ = strings.Cut(id, " ")
-	}
+// missing looks for what of a kind is gone since it was installed.
+func (g *guards) missing(kind string, present map[string]bool) {
 	g.mu.RLock()
 	var gone []*guard
-	for id, k := range g.known {
-		if k.kind == kind && !present[id] {
+	for _, k := range g.known {
+		if k.kind == kind && !present[k.name] {
 			gone = append(gone, k)
 		}
 	}
