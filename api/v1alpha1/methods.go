@@ -391,3 +391,15 @@ func (e InventoryEntry) Split() (group, kind, namespace, name string, ok bool) {
 	}
 	return parts[0], parts[1], parts[2], parts[3], true
 }
+
+// By is who has changed a resource: the user where that is known, and by which field
+// manager.
+func (d *DriftStatus) By() string {
+	switch {
+	case d.User == "":
+		return d.Manager
+	case d.Manager == "":
+		return d.User
+	}
+	return d.User + " (" + d.Manager + ")"
+}

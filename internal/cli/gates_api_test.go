@@ -93,9 +93,19 @@ func TestFreezeAndThaw(t *testing.T) {
 	t.Cleanup(func() {
 		_ = w.k.projects(v1alpha1.Group, controller.SystemNamespace).Delete(context.Background(), "default", metav1.DeleteOptions{})
 	})
+	w.expect(0, []string{"project plumb-system/default is frozen", "launch"}, "windows", "plumb.dev/plumb-system/default")
 	w.expect(0, []string{"thawed"}, "thaw", "default")
+	w.expect(0, []string{"is not frozen"}, "thaw", "default")
+	w.application(v1alpha1.ArgoGroup, "theirs", strings.Replace(plainSpec, "project: shop", "project: default", 1), goodStatus)
+	w.expect(0, []string{"project plumb-system/default frozen", "project argoproj.io/argocd/default frozen"}, "freeze", "default", "--reason", "launch", "--until", "2d")
+	t.Cleanup(func() {
+		_ = w.k.projects(v1alpha1.ArgoGroup, controller.ArgoNamespace).Delete(context.Background(), "default", metav1.DeleteOptions{})
+	})
+	w.expect(0, []string{"project plumb-system/default thawed", "project argoproj.io/argocd/default thawed"}, "thaw", "default")
+	w.expect(1, []string{"name one project only"}, "freeze", "a", "b", "--reason", "x")
 	w.expect(0, []string{"all projects frozen"}, "freeze", "--all", "--reason", "launch")
 	w.expect(0, []string{"all projects frozen until"}, "freeze", "--all", "--reason", "longer", "--until", "1h")
+	w.expect(0, []string{"all projects are frozen", "longer"}, "windows", "plumb.dev/plumb-system/frosty")
 	w.expect(0, []string{"thawed"}, "thaw", "--all")
 	w.expect(0, []string{"not all is frozen"}, "thaw", "--all")
 }

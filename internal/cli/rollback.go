@@ -55,8 +55,8 @@ func (c commandline) newRollbackCommand() *cobra.Command {
 		Long: `Makes one commit in Git that takes back what has changed since a revision, and pushes
 it as a branch. Git is the truth: what runs follows once the branch is merged.
 
---to (or a second word) names a line of "plumb history" by its ID, or a commit. Without it, that is the
-revision that was synced before the current one.
+--to (or a second word) names a line of "plumb history" by its ID, or a commit.
+Without it, that is the revision that was synced before the current one.
 
 Only the Application's own folder goes back, and its files of values; commits that
 touched it are listed in the message. What others have in the same repository stays.
@@ -123,10 +123,14 @@ func (c commandline) rollbackByPin(ctx context.Context, name string, s selection
 	if err != nil {
 		return err
 	}
+	to, err := pinRevisions(a, r.to)
+	if err != nil {
+		return err
+	}
 	if err := c.pin(ctx, a, r); err != nil {
 		return err
 	}
-	fmt.Fprintf(c.streams.Err, "Git still says otherwise: plumb rollback %s --to … makes the commit, and then plumb unpin %s\n", a.key.Name, a.key.Name)
+	fmt.Fprintf(c.streams.Err, "Git still says otherwise: plumb rollback %s --to %s makes the commit, and then plumb unpin %s\n", a.key.Name, shortRevision(to[0]), a.key.Name)
 	return nil
 }
 

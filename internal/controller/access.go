@@ -41,9 +41,9 @@ const (
 )
 
 var accessResources = map[string]schema.GroupVersionResource{
-	kindPolicy:  {Group: "admissionregistration.k8s.io", Version: "v1", Resource: "validatingadmissionpolicies"},
-	kindBinding: {Group: "admissionregistration.k8s.io", Version: "v1", Resource: "validatingadmissionpolicybindings"},
-	kindRole:    {Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterroles"},
+	kindPolicy:      {Group: "admissionregistration.k8s.io", Version: "v1", Resource: "validatingadmissionpolicies"},
+	kindBinding:     {Group: "admissionregistration.k8s.io", Version: "v1", Resource: "validatingadmissionpolicybindings"},
+	kindClusterRole: {Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterroles"},
 }
 
 // installAccess brings the objects of a file to the API server, or up to date.
@@ -70,7 +70,7 @@ func installAccess(ctx context.Context, client dynamic.Interface, file string) (
 func installRoles(ctx context.Context, client dynamic.Interface, log *slog.Logger) ([]*guard, error) {
 	roles, err := installAccess(ctx, client, rolesFile)
 	if apierrors.IsForbidden(err) {
-		log.Warn("cannot install the roles plumb-viewer, plumb-editor, plumb-approver and plumb-admin", "error", err)
+		log.Warn("cannot install the roles plumb-viewer, plumb-editor, plumb-approver, plumb-admin and plumb-auditor", "error", err)
 		return nil, nil
 	}
 	return roles, err
@@ -164,15 +164,15 @@ func applyAccess(ctx context.Context, client dynamic.ResourceInterface, object *
 	live, lookErr := client.Get(ctx, object.GetName(), metav1.GetOptions{})
 	var made *unstructured.Unstructured
 	switch {
-	case lookErr == nil && object.GetKind() == kindRole && live.GetAnnotations()[autoupdate] == "false":
+	case lookErr == nil && object.GetKind() == kindClusterRole && live.GetAnnotations()[autoupdate] == "false":
 		return live, nil
-	case lookErr == nil && object.GetKind() != kindRole:
+	case lookErr == nil && object.GetKind() != kindClusterRole:
 		object.SetResourceVersion(live.GetResourceVersion())
 		made, err = client.Update(ctx, object, metav1.UpdateOptions{FieldManager: fieldManager})
 	default:
 		made, err = forceApply(ctx, client, object)
 	}
-	if apierrors.IsForbidden(err) && lookErr == nil && object.GetKind() != kindRole && saysTheSame(live.Object["spec"], spec) {
+	if apierrors.IsForbidden(err) && lookErr == nil && object.GetKind() != kindClusterRole && saysTheSame(live.Object["spec"], spec) {
 		return live, nil
 	}
 	return made, err

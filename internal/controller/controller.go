@@ -57,6 +57,9 @@ type Declared interface {
 	Freeze(now *v1alpha1.Freeze)
 	// Guard is told what somebody has done to what the API server checks by.
 	Guard(change GuardChange)
+	// Right is told of a role or binding that has changed, and, without a name, when
+	// all are known first: see Controller.Rights.
+	Right(id RightID)
 }
 
 // Options of a Controller.
@@ -111,6 +114,8 @@ type Controller struct {
 
 	// declared is told of what is declared; it may be nil.
 	declared Declared
+	// rights may be nil.
+	rights *rights
 	// live is set once all mirrors are filled; what changes before then is no
 	// news to the engine.
 	live atomic.Bool
@@ -171,6 +176,9 @@ func New(o Options) (*Controller, error) {
 		if err := c.addPlans(o); err != nil {
 			return nil, err
 		}
+	}
+	if err := c.addRights(o); err != nil {
+		return nil, err
 	}
 	var err error
 	if c.guards, err = newGuards(o); err != nil {
@@ -284,6 +292,9 @@ func (c *Controller) Start(ctx context.Context, sink Sink) error {
 	}
 	if !c.lenient {
 		go c.tellProjects(ctx)
+	}
+	if c.rights != nil {
+		go c.rights.run(ctx)
 	}
 	go c.warnings.run(ctx)
 	go c.routine.run(ctx)

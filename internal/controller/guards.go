@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
@@ -21,9 +22,11 @@ import (
 )
 
 const (
+	wasChanged = "was changed"
+	wasRemoved = "was removed"
+
 	kindPolicy  = "ValidatingAdmissionPolicy"
 	kindBinding = "ValidatingAdmissionPolicyBinding"
-	kindRole    = "ClusterRole"
 	// autoupdate is Kubernetes' own word for roles that are not to be put back.
 	autoupdate = "rbac.authorization.kubernetes.io/autoupdate"
 	// settleTime is how long the API servers may take until what was put back is in
@@ -82,8 +85,10 @@ func changedAt(live *unstructured.Unstructured) time.Time {
 // GuardChange is what somebody has done to what guards approvals, and what came of it.
 type GuardChange struct {
 	Kind, Name string
+	Resource   schema.GroupResource
 	// What was done: "was changed" or "was removed".
-	What string
+	What    string
+	Removed bool
 	// Err is why it can't be put back; nil where it was.
 	Err error
 }
@@ -133,8 +138,8 @@ func (g *guards) seen(kind, name string, uid types.UID, generation int64, what s
 		g.mu.Unlock()
 		return
 	}
-	if what == "" && kind != kindRole && (k.uid != uid || k.generation != generation) {
-		what = "was changed"
+	if what == "" && kind != kindClusterRole && (k.uid != uid || k.generation != generation) {
+		what = wasChanged
 	}
 	news := what != "" && k.wrong == ""
 	if what != "" {
@@ -242,7 +247,7 @@ func (g *guards) mended(was guard, live *unstructured.Unstructured, err error) b
 	}
 	now := guardOf(was.file, live)
 	// What is known already was no news: the answer to the last time came later.
-	news := was.told || now.uid != k.uid || now.generation != k.generation || was.kind == kindRole && now.version != k.version
+	news := was.told || now.uid != k.uid || now.generation != k.generation || was.kind == kindClusterRole && now.version != k.version
 	*k = *now
 	if news {
 		g.restored++
@@ -263,7 +268,11 @@ func (g *guards) say(k guard, err error) {
 	} else {
 		g.log.Error("somebody has weakened what the API server checks, and it can't be put back: no approval counts before it is", "kind", k.kind, "name", k.name, "what", k.wrong, "error", err)
 	}
-	g.tell(GuardChange{Kind: k.kind, Name: k.name, What: k.wrong, Err: err}, &corev1.ObjectReference{
+	n := GuardChange{
+		Kind: k.kind, Name: k.name, Resource: accessResources[k.kind].GroupResource(),
+		What: k.wrong, Removed: k.wrong == wasRemoved, Err: err,
+	}
+	g.tell(n, &corev1.ObjectReference{
 		APIVersion: accessResources[k.kind].GroupVersion().String(), Kind: k.kind, Name: k.name, UID: k.uid,
 	})
 }

@@ -33,6 +33,8 @@ func (*listener) Application(string, *v1alpha1.Application, *v1alpha1.Applicatio
 func (*listener) Project(string, *v1alpha1.AppProject, *v1alpha1.AppProject)       {}
 func (*listener) Freeze(*v1alpha1.Freeze)                                          {}
 
+func (*listener) Right(RightID) {}
+
 func (l *listener) Guard(n GuardChange) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -97,7 +99,7 @@ func TestWhatIsWeakenedIsPutBackAtOnce(t *testing.T) {
 		"audit":     {"a binding that only looks lets all through", kindBinding, "approvals.plumb.dev", "was changed", patch(kindBinding, "approvals.plumb.dev", `{"spec":{"validationActions":["Audit"]}}`)},
 		"exception": {"an exception lets somebody through", kindPolicy, "override.plumb.dev", "was changed", patch(kindPolicy, "override.plumb.dev", `{"spec":{"failurePolicy":"Ignore"}}`)},
 		"policy":    {"without the policy nothing is checked", kindPolicy, "plans.plumb.dev", "was removed", remove(kindPolicy, "plans.plumb.dev")},
-		"role":      {"people lose what they need", kindRole, "plumb-viewer", "was changed", patch(kindRole, "plumb-viewer", `{"rules":[]}`)},
+		"role":      {"people lose what they need", kindClusterRole, "plumb-viewer", "was changed", patch(kindClusterRole, "plumb-viewer", `{"rules":[]}`)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := get(c.kind, c.name)
@@ -145,7 +147,7 @@ func rulesOf(u *unstructured.Unstructured) []any {
 
 func TestRolesAreLeftAloneWhereSomebodySaysSo(t *testing.T) {
 	w, l := newGuardedWorld(t)
-	roles := w.client.Resource(accessResources[kindRole])
+	roles := w.client.Resource(accessResources[kindClusterRole])
 	change := func(body string) {
 		t.Helper()
 		if _, err := roles.Patch(context.Background(), "plumb-approver", types.MergePatchType, []byte(body), metav1.PatchOptions{}); err != nil {
@@ -154,7 +156,7 @@ func TestRolesAreLeftAloneWhereSomebodySaysSo(t *testing.T) {
 	}
 	t.Cleanup(func() { change(`{"metadata":{"annotations":{"` + autoupdate + `":null}}}`) })
 	change(`{"metadata":{"annotations":{"` + autoupdate + `":"false"}},"rules":[]}`)
-	if err := w.client.Resource(accessResources[kindRole]).Delete(t.Context(), "plumb-editor", metav1.DeleteOptions{}); err != nil {
+	if err := w.client.Resource(accessResources[kindClusterRole]).Delete(t.Context(), "plumb-editor", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "another is put back", func() bool { return l.heard("plumb-editor", "was removed") })

@@ -40,8 +40,8 @@ func (g *guards) addMirrors(config *rest.Config) error {
 	if err != nil {
 		return err
 	}
-	addGuards(g, kindRole, mirror.Options[*rbacv1.ClusterRole]{
-		Client: roles, Resource: accessResources[kindRole].Resource, Example: &rbacv1.ClusterRole{},
+	addGuards(g, kindClusterRole, mirror.Options[*rbacv1.ClusterRole]{
+		Client: roles, Resource: accessResources[kindClusterRole].Resource, Example: &rbacv1.ClusterRole{},
 		LabelSelector: v1alpha1.LabelPartOf + "=" + v1alpha1.LabelPartOfValue,
 	}, func(r *rbacv1.ClusterRole) bool {
 		want, ours := wanted[r.Name]
@@ -82,16 +82,16 @@ func addGuards[T mirror.Object](g *guards, kind string, o mirror.Options[T], rig
 	o.Log = g.log
 	o.Changed = func(old, now T) {
 		if now == none {
-			g.seen(kind, old.GetName(), "", 0, "was removed")
+			g.seen(kind, old.GetName(), "", 0, wasRemoved)
 			return
 		}
 		what := ""
 		if !right(now) {
-			what = "was changed"
+			what = wasChanged
 		}
 		g.seen(kind, now.GetName(), now.GetUID(), now.GetGeneration(), what)
 	}
-	if kind != kindRole { // the generation tells
+	if kind != kindClusterRole { // the generation tells
 		trim := o.Trim
 		o.Trim = func(obj T) { trim(obj); obj.SetAnnotations(nil) }
 	}
@@ -142,6 +142,6 @@ func (g *guards) missing(kind string, present map[string]bool) {
 	}
 	g.mu.RUnlock()
 	for _, k := range gone {
-		g.seen(k.kind, k.name, "", 0, "was removed")
+		g.seen(k.kind, k.name, "", 0, wasRemoved)
 	}
 }

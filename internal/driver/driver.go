@@ -138,8 +138,9 @@ type Drift struct {
 	// Fields that were changed, as JSON pointers; none where that is not known.
 	Fields []string
 	// Manager is who has last changed one of them, in the destination's words, as far
-	// as it tells.
+	// as it tells, and Written when, to the second, by its clock.
 	Manager string
+	Written time.Time
 }
 
 // MostFields is how many fields of one drift are told.

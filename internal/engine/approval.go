@@ -355,6 +355,7 @@ func (p *pass) bind(op *operation) {
 	if pr == nil || pr.plan == nil || pr.verdict.standing != decide.Approved {
 		return
 	}
+	op.approvers = approversOf(pr.verdict.said)
 	op.plan, op.allowed, op.valid = pr.plan.Name, setOf(pr.plan.Spec.Steps), pr.plan.Spec.Approval.Validity()
 	op.request.Info = append(slices.DeleteFunc(op.request.Info, func(i v1alpha1.Info) bool {
 		return i.Name == infoPlan || i.Name == infoAwaits
@@ -389,6 +390,7 @@ func (p *pass) rebind() {
 	for _, c := range p.e.Plans.Of(p.key) {
 		if c.Name == op.plan && c.Spec.Application.UID == p.app.UID && wasApproved(c.Status.Phase) {
 			op.allowed, op.valid = setOf(c.Spec.Steps), c.Spec.Approval.Validity()
+			op.approvers = approversOf(c.Status.Approvals)
 		}
 	}
 }

@@ -86,12 +86,14 @@ type fakeLedger struct {
 	kept []Record
 }
 
-func (l *fakeLedger) Append(_ context.Context, r Record) error {
+func (l *fakeLedger) Append(_ context.Context, records ...Record) error {
 	if l.fail != nil {
 		return l.fail
 	}
-	l.s.say("  ledger: %s by %s: %s", r.Kind, r.Actor, r.Message)
-	l.kept = append(l.kept, r)
+	for _, r := range records {
+		l.s.say("  ledger: %s by %s: %s%s", r.Kind, r.Actor, r.Message, approvedBy(r))
+	}
+	l.kept = append(l.kept, records...)
 	return nil
 }
 
@@ -565,4 +567,12 @@ func TestPlansThatCannotBeMadeAreRecordedOnce(t *testing.T) {
 	if n != 1 || len(f.plans) != 1 {
 		t.Errorf("%d plans are recorded %d times", len(f.plans), n)
 	}
+}
+
+// approvedBy names those who have approved what a record tells of.
+func approvedBy(r Record) string {
+	if len(r.Approvers) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (approved by %s)", strings.Join(r.Approvers, ", "))
 }

@@ -23,7 +23,7 @@ type Observer interface {
 }
 
 // Options of an Engine. All but Secrets, Intents, Plans, Ledger, Values, Gates, Pins,
-// Adoptions, Signatures, Notices, Clock, Workers, Log and Observer are needed.
+// Adoptions, Signatures, Notices, Witnesses, Clock, Workers, Log and Observer are needed.
 type Options struct {
 	Applications Applications
 	Projects     Projects
@@ -46,8 +46,10 @@ type Options struct {
 	Adoptions Adoptions
 	// Signatures may be nil: then nothing has to be signed.
 	Signatures Signatures
-	// Notices may be nil.
-	Notices  Notices
+	// Notices may be nil. Witnesses may be nil: then nobody tells who has changed what.
+	Notices   Notices
+	Witnesses Witnesses
+
 	Sources  Sources
 	Renderer render.Renderer
 	// Drivers by the name that bundles call them by.

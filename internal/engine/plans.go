@@ -143,8 +143,9 @@ func (p *pass) planRecords(c *v1alpha1.Plan, next v1alpha1.PlanStatus, actor str
 		v1alpha1.PlanApproved: RecordPlanApproved, v1alpha1.PlanRejected: RecordPlanRejected,
 		v1alpha1.PlanStale: RecordPlanStale, v1alpha1.PlanExpired: RecordPlanExpired,
 	}[next.Phase]
+	given := voices(c, next)
 	if kind == "" || c.Status.Phase == next.Phase {
-		return nil
+		return given
 	}
 	r := Record{Kind: kind, Actor: actor, Digest: c.Spec.Digest, Plan: c.Name, Message: next.Message}
 	if kind == RecordPlanApproved {
@@ -154,7 +155,8 @@ func (p *pass) planRecords(c *v1alpha1.Plan, next v1alpha1.PlanStatus, actor str
 		}
 		r.Message = "approved by " + names(who)
 	}
-	return []Record{r}
+	given = r.decided(next.Approvals, given)
+	return append(given, r)
 }
 
 func (p *pass) tellPlan(c *v1alpha1.Plan, next v1alpha1.PlanStatus) {

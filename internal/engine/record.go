@@ -18,9 +18,9 @@ import (
 
 // Ledger keeps a record of what was decided and done that nobody can rewrite.
 type Ledger interface {
-	// Append returns once the record would survive a crash. Where it can't be kept,
-	// nothing is changed before it can.
-	Append(ctx context.Context, r Record) error
+	// Append returns once the records would survive a crash: all or none of them. Where
+	// they can't be kept, nothing is changed before they can.
+	Append(ctx context.Context, records ...Record) error
 }
 
 // RecordKind says what a record tells of.
@@ -31,11 +31,14 @@ const (
 	RecordSyncStarted  RecordKind = "SyncStarted"
 	RecordSyncFinished RecordKind = "SyncFinished"
 	RecordPlanProposed RecordKind = "PlanProposed"
-	RecordPlanApproved RecordKind = "PlanApproved"
-	RecordPlanRejected RecordKind = "PlanRejected"
-	RecordPlanStale    RecordKind = "PlanStale"
-	RecordPlanExpired  RecordKind = "PlanExpired"
-	RecordDriftFound   RecordKind = "DriftFound"
+	// RecordApprovalGiven: somebody has approved a plan. RecordPlanApproved: somebody
+	// was the last whose approval it needed.
+	RecordApprovalGiven RecordKind = "ApprovalGiven"
+	RecordPlanApproved  RecordKind = "PlanApproved"
+	RecordPlanRejected  RecordKind = "PlanRejected"
+	RecordPlanStale     RecordKind = "PlanStale"
+	RecordPlanExpired   RecordKind = "PlanExpired"
+	RecordDriftFound    RecordKind = "DriftFound"
 	// RecordDriftEnded: the drift is gone, and Plumb has not put it right.
 	RecordDriftEnded RecordKind = "DriftEnded"
 	// RecordOverridden: somebody was let through gates; RecordOverrideIgnored: somebody
@@ -63,7 +66,13 @@ type Record struct {
 	// Project of the Application.
 	Project string
 	// Actor is who has done it: a user, or "plumb" where a policy has.
-	Actor     string
+	Actor string
+	// Groups of the actor and the Reason that they gave, where they have decided about a
+	// plan.
+	Groups []string
+	Reason string
+	// Approvers are those who have approved what is done.
+	Approvers []string
 	Revisions []string
 	// Repos and Commits are those of the revisions, in their order, where they are
 	// known.
@@ -122,25 +131,19 @@ func (p *pass) append(ctx context.Context, more ...Record) bool {
 	if p.e.Ledger == nil {
 		return true
 	}
-	for len(p.st.records) > 0 {
-		if !p.appendOne(ctx, p.st.records[0]) {
-			return false
-		}
-		p.st.records = p.st.records[1:]
-	}
+	all := slices.Clone(p.st.records)
 	for _, r := range more {
-		if !p.appendOne(ctx, p.complete(r)) {
-			return false
-		}
+		all = append(all, p.complete(r))
 	}
-	return true
-}
-
-func (p *pass) appendOne(ctx context.Context, r Record) bool {
-	p.attribute(ctx, &r)
-	err := p.e.Ledger.Append(ctx, r)
+	if len(all) == 0 {
+		return true
+	}
+	for i := range all {
+		p.attribute(ctx, &all[i])
+	}
+	err := p.e.Ledger.Append(ctx, all...)
 	if err == nil {
-		p.st.unrecorded = ""
+		p.st.records, p.st.unrecorded = nil, ""
 		return true
 	}
 	p.unwritable = true
@@ -159,6 +162,7 @@ func (p *pass) begun(ctx context.Context, op *operation, steps []plan.Step) bool
 	op.digest, op.counts = whole.Digest(), whole.Count()
 	op.ledgered = p.append(ctx, Record{
 		Kind: RecordSyncStarted, Actor: op.actor(), Digest: op.digest, Plan: op.plan, Counts: op.counts,
+		Approvers: op.approvers,
 		Operation: op.id, Scope: op.scope, Resumed: op.resumed, Message: op.kind() + ": " + orDefault(op.why, "continued"),
 	})
 	return op.ledgered
@@ -187,7 +191,7 @@ func (p *pass) noteEnd(op *operation, ok bool, message string) {
 		result = v1alpha1.OperationFailed
 	}
 	r := Record{
-		Kind: RecordSyncFinished, Actor: op.actor(), Plan: op.plan, Operation: op.id, Scope: op.scope, Resumed: op.resumed,
+		Kind: RecordSyncFinished, Actor: op.actor(), Plan: op.plan, Approvers: op.approvers, Operation: op.id, Scope: op.scope, Resumed: op.resumed,
 		Digest: op.digest, Counts: op.counts, Health: string(p.appHealth()),
 		Result: string(result), Message: op.kind() + ": " + message,
 	}

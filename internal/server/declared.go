@@ -46,6 +46,7 @@ const (
 type declaredState struct {
 	id     string
 	entry  entry.Entry // what all entries about it have in common
+	words  map[string]string
 	facets map[string]string
 	// by is who has set a facet, and why, where the object says so.
 	by, why map[string]string
@@ -53,6 +54,14 @@ type declaredState struct {
 	gone    bool
 	// told is the whole entry, where there is nothing to compare.
 	told *entry.Entry
+	// seen is when that was; early, where it was so when this server began, and
+	// nobody knows since when. at is when it was recorded.
+	seen, at time.Time
+	early    bool
+	// because names another object that has made it so, or is empty.
+	because string
+	// role is the id of what a binding gives.
+	role string
 }
 
 // declared records what people declare: Applications, projects, permissions,
@@ -66,9 +75,14 @@ type declared struct {
 	mu      sync.Mutex
 	waiting []declaredState
 	dropped bool
-	news    chan struct{}
+	// rights are the roles and bindings that have changed, and when; nil where none
+	// has.
+	rights map[string]time.Time
+	news   chan struct{}
 	// known are the facets that are recorded, by the object's id. Only run has it.
 	known map[string]declaredState
+	// informant may be nil.
+	informant *informant
 }
 
 var _ controller.Declared = (*declared)(nil)
@@ -97,6 +111,7 @@ func (d *declared) Application(group string, old, now *v1alpha1.Application) {
 		s.facets[facetPin] = strings.Join(pin.Revisions, ",")
 		s.by[facetPin], s.why[facetPin] = pin.By, pin.Reason
 	}
+	s.words = wordsOfApplication(now.Spec)
 	d.put(s)
 }
 
@@ -122,6 +137,7 @@ func (d *declared) Project(group string, old, now *v1alpha1.AppProject) {
 		id: projectID(group, now), since: now.CreationTimestamp.Time, entry: entry.Entry{Project: now.Name},
 		facets: map[string]string{facetPermissions: hashOf(rights)}, by: map[string]string{}, why: map[string]string{},
 	}
+	s.words = wordsOfProject(spec)
 	s.freeze(spec.Freeze)
 	spec.Roles, spec.DestinationServiceAccounts, spec.Freeze = nil, nil, nil
 	s.facets[facetSpec] = hashOf(spec)
@@ -148,20 +164,6 @@ func (s *declaredState) freeze(f *v1alpha1.Freeze) {
 	}
 }
 
-// Guard is told what somebody has done to what the API server checks by, and that
-// Plumb has put it back.
-func (d *declared) Guard(n controller.GuardChange) {
-	e := entry.Entry{
-		Time: time.Now(), Kind: entry.PermissionChanged, Actor: entry.Actor{User: somebody, Via: "the API"}, Result: entry.Succeeded,
-		Message: n.Kind + " " + n.Name + " " + n.What + "; Plumb has put it back",
-		Details: map[string]string{"guard": n.Kind + "/" + n.Name},
-	}
-	if n.Err != nil {
-		e.Result, e.Message = entry.Failed, n.Kind+" "+n.Name+" "+n.What+", and Plumb can't put it back: "+n.Err.Error()
-	}
-	d.put(declaredState{id: "guard/" + n.Kind + "/" + n.Name, told: &e})
-}
-
 // hashOf identifies a part of an object.
 func hashOf(part any) string {
 	text, err := json.Marshal(part)
@@ -174,6 +176,7 @@ func hashOf(part any) string {
 
 // put has a state looked at. It does not block.
 func (d *declared) put(s declaredState) {
+	s.seen = time.Now()
 	d.mu.Lock()
 	if len(d.waiting) < mostWaiting {
 		d.waiting = append(d.waiting, s)
@@ -182,6 +185,10 @@ func (d *declared) put(s declaredState) {
 		d.log.Error("the ledger has not been written for so long that changes of Applications and projects between are not recorded")
 	}
 	d.mu.Unlock()
+	d.wake()
+}
+
+func (d *declared) wake() {
 	select {
 	case d.news <- struct{}{}:
 	default:
@@ -213,7 +220,11 @@ func (d *declared) run(ctx context.Context, p *parts) {
 			first = append(first, declaredState{id: id, gone: true})
 		}
 	}
-	for all := first; ; all = d.take() {
+	for i := range first {
+		first[i].early, first[i].seen = true, time.Now()
+	}
+	d.catchUp(ctx)
+	for all := first; ; all = append(d.take(), d.changedRights(p)...) {
 		d.recordAll(ctx, all)
 		select {
 		case <-ctx.Done():
@@ -262,12 +273,13 @@ func (d *declared) load(ctx context.Context) error {
 		if !ok {
 			s = declaredState{id: id, facets: map[string]string{}}
 		}
-		s.entry.Application, s.entry.Project = e.Application, e.Project
+		s.entry.Application, s.entry.Project, s.at, s.role = e.Application, e.Project, e.Time, e.Details["role"]
 		for _, facet := range []string{facetSpec, facetPermissions, facetFreeze, facetPin} {
 			if v, ok := e.Details[facet]; ok {
 				s.facets[facet] = v
 			}
 		}
+		s.hear(e.Details)
 		d.known[id] = s
 		return true
 	})
@@ -276,21 +288,27 @@ func (d *declared) load(ctx context.Context) error {
 // recordAll records what is new about objects: those of one in their order.
 func (d *declared) recordAll(ctx context.Context, all []declaredState) {
 	var order []string
-	entries := map[string][]entry.Entry{}
+	entries := map[string][]*entry.Entry{}
+	var open []openEntry
 	for _, s := range all {
+		before := d.known[s.id]
 		for _, e := range d.entries(s) {
 			if len(entries[s.id]) == 0 {
 				order = append(order, s.id)
 			}
-			entries[s.id] = append(entries[s.id], e)
+			entries[s.id] = append(entries[s.id], &e)
+			if e.Actor.User == somebody {
+				open = append(open, openEntry{&e, s, before})
+			}
 		}
 	}
+	d.identify(ctx, open)
 	for some := range slices.Chunk(order, together) {
 		var running sync.WaitGroup
 		for _, id := range some {
 			running.Go(func() {
 				for _, e := range entries[id] {
-					d.write(ctx, e)
+					d.write(ctx, *e)
 				}
 			})
 		}
@@ -328,6 +346,7 @@ func (d *declared) entries(s declaredState) []entry.Entry {
 	if !ok && s.id == everything && s.facets[facetFreeze] == "" {
 		return nil
 	}
+	s.at = time.Now()
 	d.known[s.id] = s
 	var out []entry.Entry
 	add := func(kind entry.Kind, facet, message string) {
@@ -335,6 +354,7 @@ func (d *declared) entries(s declaredState) []entry.Entry {
 		e.Time, e.Kind, e.Message = time.Now(), kind, message
 		e.Actor = entry.Actor{User: cmp.Or(s.by[facet], somebody), Via: "the API"}
 		e.Details = map[string]string{facet: s.facets[facet]}
+		s.tell(&e, facet, known)
 		if before := known.facets[facet]; before != "" {
 			e.Details["before"] = before
 		}
@@ -343,6 +363,9 @@ func (d *declared) entries(s declaredState) []entry.Entry {
 		}
 		if s.entry.Application.UID == "" {
 			e.Details["object"] = s.id
+		}
+		if s.role != "" {
+			e.Details["role"] = s.role
 		}
 		if !ok && !s.since.IsZero() {
 			e.Details["created"] = s.since.UTC().Format(time.RFC3339)
@@ -353,7 +376,7 @@ func (d *declared) entries(s declaredState) []entry.Entry {
 		add(s.specKind(ok), facetSpec, s.specText(ok))
 	}
 	if known.facets[facetPermissions] != s.facets[facetPermissions] {
-		add(entry.PermissionChanged, facetPermissions, "roles and service accounts of project "+s.entry.Project)
+		add(entry.PermissionChanged, facetPermissions, s.rightText())
 	}
 	switch was, is := known.facets[facetPin], s.facets[facetPin]; {
 	case was == is:
@@ -415,6 +438,9 @@ func (s *declaredState) ended() entry.Entry {
 	e.Time, e.Kind, e.Message, e.Actor = time.Now(), entry.ApplicationDeleted, "the Application is gone", entry.Actor{User: somebody, Via: "the API"}
 	if e.Application.UID == "" {
 		e.Kind, e.Message = entry.ProjectChanged, "project "+e.Project+" is gone"
+		if s.isRight() {
+			e.Kind, e.Message = entry.PermissionChanged, "no more: "+s.rightText()
+		}
 		e.Details = map[string]string{"object": s.id, "gone": "true"}
 	}
 	return e

@@ -38,6 +38,7 @@ type parts struct {
 	statuses   *statuses
 	adopter    *adopter
 	reviewer   *preview.Reviewer
+	informant  *informant
 	// notifications is active only while this server leads.
 	notifications *notifications
 }
@@ -52,7 +53,8 @@ func (s *Server) lead(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	record := s.newRecorder()
+	told := s.newInformant(ctx)
+	record := s.newRecorder(told)
 	p, err := s.connect(installed, mark, record.observer())
 	if err != nil {
 		return err
@@ -65,6 +67,10 @@ func (s *Server) lead(ctx context.Context) error {
 		return err
 	}
 	p.engine.Values = values
+	if p.informant = told; told != nil {
+		p.engine.Witnesses = told
+		go told.run(ctx)
+	}
 	journal, err := controller.OpenJournal(ctx, s.counted(), s.Log)
 	if err != nil {
 		return err
@@ -82,8 +88,8 @@ func (s *Server) lead(ctx context.Context) error {
 	if err := p.fleet.Start(ctx); err != nil {
 		return err
 	}
-	told := p.notifications.start(ctx, p)
-	defer told()
+	notified := p.notifications.start(ctx, p)
+	defer notified()
 	defer cancel()
 	if err := p.controller.Start(ctx, p.engine); err != nil {
 		return err

@@ -164,11 +164,12 @@ var (
 		[]string{"service", "namespace"}, nil)
 	descGuarded  = prometheus.NewDesc("plumb_admission_policies_in_force", "Whether the admission policies and roles that say who may approve and override are as Plumb has installed them.", nil, nil)
 	descRestored = prometheus.NewDesc("plumb_admission_policies_restored_total", "How often one of them had been changed or removed, and was put back, since this server leads.", nil, nil)
+	descAudited  = prometheus.NewDesc("plumb_audit_events_total", "Audit events of API servers since this server leads, by result (kept, ignored, invalid).", []string{"result"}, nil)
 	descClusters = prometheus.NewDesc("plumb_clusters", "Destination clusters, the control plane included.", nil, nil)
 )
 
 func (w *world) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descInfo, descQueue, descLeading, descClusters, descIsolated, descNotified, descUnsent, descGuarded, descRestored} {
+	for _, d := range []*prometheus.Desc{descInfo, descQueue, descLeading, descClusters, descIsolated, descNotified, descUnsent, descAudited, descGuarded, descRestored} {
 		to <- d
 	}
 }
@@ -190,6 +191,7 @@ func (w *world) Collect(to chan<- prometheus.Metric) {
 	gauge(descGuarded, map[bool]float64{true: 1}[inForce])
 	to <- prometheus.MustNewConstMetric(descRestored, prometheus.CounterValue, float64(restored))
 	tellNotified(to, p.notifications.notifier.Health())
+	p.informant.count(to)
 	p.controller.Where(func(key engine.Key, app *v1alpha1.Application) bool {
 		gauge(descInfo, 1, key.Group, key.Namespace, key.Name, app.Spec.GetProject(),
 			orUnknown(string(app.Status.Sync.Status)), orUnknown(string(app.Status.Health.Status)))

@@ -115,14 +115,16 @@ type notifying struct {
 	to   *notifications
 }
 
-// Append keeps a record. To tell of it takes no time and can't fail.
-func (n notifying) Append(ctx context.Context, r engine.Record) error {
+// Append keeps records. To tell of them takes no time and can't fail.
+func (n notifying) Append(ctx context.Context, records ...engine.Record) error {
 	if n.next != nil {
-		if err := n.next.Append(ctx, r); err != nil {
+		if err := n.next.Append(ctx, records...); err != nil {
 			return err
 		}
 	}
-	n.to.recorded(r)
+	for _, r := range records {
+		n.to.recorded(r)
+	}
 	return nil
 }
 

@@ -58,6 +58,8 @@ type Options struct {
 	AllowExec bool
 	// Ledger is where changes are recorded.
 	Ledger LedgerOptions
+	// Audit is where it is heard who changes what.
+	Audit AuditOptions
 	// Tools are the programs that modules are run with.
 	Tools Tools
 	Log   *slog.Logger
@@ -82,6 +84,8 @@ type Server struct {
 	rendered *render.Cache
 	// leading are the parts that work, while this server is the leader.
 	leading atomic.Pointer[parts]
+	// leader is who leads, where one is elected.
+	leader atomic.Pointer[string]
 }
 
 // Run serves until ctx is done. It returns nil then, after all work has ended.
@@ -189,7 +193,11 @@ func (s *Server) listen(ctx context.Context) (net.Listener, error) {
 		return nil, fmt.Errorf("profiles are served on loopback addresses only, and %s is none: leave out --pprof, or listen on 127.0.0.1", address)
 	}
 	file := filepath.Join(s.DataDir, AddressFile)
-	if err := os.WriteFile(file, []byte(l.Addr().String()+"\n"), 0o600); err != nil {
+	err = os.WriteFile(file+".new", []byte(l.Addr().String()+"\n"), 0o600)
+	if err == nil {
+		err = os.Rename(file+".new", file) // whoever reads it finds all of it
+	}
+	if err != nil {
 		l.Close()
 		return nil, fmt.Errorf("write the address of the HTTP endpoints: %w", err)
 	}

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/audit"
+	"github.com/plumb-dev/plumb/internal/controller"
 	"github.com/plumb-dev/plumb/internal/ledger/entry"
 )
 
@@ -93,4 +96,22 @@ func TestForgedApprovals(t *testing.T) {
 		time.Sleep(500 * time.Millisecond) // they are objects
 		return errors.New("not yet")
 	})
+}
+
+// TestWhoWeakenedAGuard asks about the very object.
+func TestWhoWeakenedAGuard(t *testing.T) {
+	d := newDeclared(nil, slog.New(slog.DiscardHandler))
+	d.Guard(controller.GuardChange{
+		Kind: "ValidatingAdmissionPolicy", Name: "plans.plumb.dev", What: "was removed", Removed: true,
+		Resource: schema.GroupResource{Group: "admissionregistration.k8s.io", Resource: "validatingadmissionpolicies"},
+	})
+	all := d.take()
+	if len(all) != 1 || len(d.entries(all[0])) != 1 {
+		t.Fatalf("got %+v", all)
+	}
+	q, ok := openEntry{now: all[0]}.question()
+	want := audit.Object{Group: "admissionregistration.k8s.io", Resource: "validatingadmissionpolicies", Name: "plans.plumb.dev"}
+	if !ok || !q.Deleted || q.Object != want || q.Seen.IsZero() {
+		t.Errorf("got %+v", q)
+	}
 }
