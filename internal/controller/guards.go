@@ -13,7 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
@@ -85,7 +84,6 @@ func changedAt(live *unstructured.Unstructured) time.Time {
 // GuardChange is what somebody has done to what guards approvals, and what came of it.
 type GuardChange struct {
 	Kind, Name string
-	Resource   schema.GroupResource
 	// What was done: "was changed" or "was removed".
 	What    string
 	Removed bool
@@ -268,11 +266,7 @@ func (g *guards) say(k guard, err error) {
 	} else {
 		g.log.Error("somebody has weakened what the API server checks, and it can't be put back: no approval counts before it is", "kind", k.kind, "name", k.name, "what", k.wrong, "error", err)
 	}
-	n := GuardChange{
-		Kind: k.kind, Name: k.name, Resource: accessResources[k.kind].GroupResource(),
-		What: k.wrong, Removed: k.wrong == wasRemoved, Err: err,
-	}
-	g.tell(n, &corev1.ObjectReference{
+	g.tell(GuardChange{Kind: k.kind, Name: k.name, What: k.wrong, Removed: k.wrong == wasRemoved, Err: err}, &corev1.ObjectReference{
 		APIVersion: accessResources[k.kind].GroupVersion().String(), Kind: k.kind, Name: k.name, UID: k.uid,
 	})
 }

@@ -52,8 +52,6 @@ type declaredState struct {
 	by, why map[string]string
 	since   time.Time
 	gone    bool
-	// told is the whole entry, where there is nothing to compare.
-	told *entry.Entry
 	// seen is when that was; early, where it was so when this server began, and
 	// nobody knows since when. at is when it was recorded.
 	seen, at time.Time
@@ -62,6 +60,8 @@ type declaredState struct {
 	because string
 	// role is the id of what a binding gives.
 	role string
+	// told is the whole entry, where there is nothing to compare.
+	told *entry.Entry
 }
 
 // declared records what people declare: Applications, projects, permissions,
@@ -162,6 +162,20 @@ func (s *declaredState) freeze(f *v1alpha1.Freeze) {
 	if f != nil {
 		s.facets[facetFreeze], s.by[facetFreeze], s.why[facetFreeze] = hashOf(f), f.By, f.Reason
 	}
+}
+
+// Guard is told what somebody has done to what the API server checks by, and that
+// Plumb has put it back.
+func (d *declared) Guard(n controller.GuardChange) {
+	e := entry.Entry{
+		Time: time.Now(), Kind: entry.PermissionChanged, Actor: entry.Actor{User: somebody, Via: "the API"}, Result: entry.Succeeded,
+		Message: n.Kind + " " + n.Name + " " + n.What + "; Plumb has put it back",
+		Details: map[string]string{"guard": n.Kind + "/" + n.Name},
+	}
+	if n.Err != nil {
+		e.Result, e.Message = entry.Failed, n.Kind+" "+n.Name+" "+n.What+", and Plumb can't put it back: "+n.Err.Error()
+	}
+	d.put(declaredState{id: "guard/" + n.Kind + "/" + n.Name, told: &e, gone: n.Removed})
 }
 
 // hashOf identifies a part of an object.

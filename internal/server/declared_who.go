@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
@@ -14,12 +15,8 @@ import (
 	"github.com/plumb-dev/plumb/internal/ledger/entry"
 )
 
-// rightPrefix begins the ids of roles and bindings, guardPrefix those of what Plumb
-// has installed for the API server to check by.
-const (
-	rightPrefix = "right/"
-	guardPrefix = "guard/"
-)
+// rightPrefix begins the ids of roles and bindings.
+const rightPrefix = "right/"
 
 // openEntry is an entry of which it is not known who has done it.
 type openEntry struct {
@@ -56,7 +53,7 @@ func (d *declared) identify(ctx context.Context, open []openEntry) {
 			until = time.Now()
 		}
 		a, known := d.informant.feed.Await(ctx, q, until)
-		if !known && (o.now.id == everything || o.now.isRight()) { // what is gone may have been emptied
+		if !known && (o.now.id == everything || o.now.isRight() || o.now.told != nil) { // what is gone may have been emptied
 			q.Deleted = !q.Deleted
 			a, known = d.informant.feed.Who(q)
 		}
@@ -111,30 +108,28 @@ func objectOf(id string, o openEntry) (audit.Object, bool) {
 			a = o.before.entry.Application
 		}
 		return audit.Object{Group: a.Group, Resource: v1alpha1.ApplicationResource, Namespace: a.Namespace, Name: a.Name}, a.Name != ""
+	case kind == "guard":
+		return guardObject(parts[0], parts[1]), true
 	case len(parts) < 3:
 		return audit.Object{}, false
 	case kind == "project":
 		return audit.Object{Group: parts[0], Resource: v1alpha1.AppProjectResource, Namespace: parts[1], Name: parts[2]}, true
-	case kind+"/" == guardPrefix:
-		return audit.Object{Group: parts[0], Resource: parts[1], Name: parts[2]}, true
 	case kind+"/" == rightPrefix:
 		return audit.Object{Group: rbacv1.GroupName, Resource: strings.ToLower(parts[0]) + "s", Namespace: parts[1], Name: parts[2]}, true
 	}
 	return audit.Object{}, false
 }
 
-// Guard is told what somebody has done to what the API server checks by, and that
-// Plumb has put it back.
-func (d *declared) Guard(n controller.GuardChange) {
-	e := entry.Entry{
-		Time: time.Now(), Kind: entry.PermissionChanged, Actor: entry.Actor{User: somebody, Via: "the API"}, Result: entry.Succeeded,
-		Message: n.Kind + " " + n.Name + " " + n.What + "; Plumb has put it back",
-		Details: map[string]string{"guard": n.Kind + "/" + n.Name},
+// guardObject is what the API server checks by, whose kind and name these are.
+func guardObject(kind, name string) audit.Object {
+	switch kind {
+	case "ValidatingAdmissionPolicy":
+		return audit.Object{Group: admissionv1.GroupName, Resource: "validatingadmissionpolicies", Name: name}
+	case "ValidatingAdmissionPolicyBinding":
+		return audit.Object{Group: admissionv1.GroupName, Resource: "validatingadmissionpolicybindings", Name: name}
+	default:
+		return audit.Object{Group: rbacv1.GroupName, Resource: strings.ToLower(kind) + "s", Name: name}
 	}
-	if n.Err != nil {
-		e.Result, e.Message = entry.Failed, n.Kind+" "+n.Name+" "+n.What+", and Plumb can't put it back: "+n.Err.Error()
-	}
-	d.put(declaredState{id: guardPrefix + n.Resource.Group + "/" + n.Resource.Resource + "/" + n.Name, told: &e, gone: n.Removed})
 }
 
 // Right is told of a role or binding.

@@ -105,7 +105,7 @@ func (h *hosted) hook() {
 	h.f.Call(h.owner, http.MethodPost, "/repos/"+h.repo+"/hooks", map[string]any{
 		"type": "gitea", "active": true,
 		"config": map[string]string{"url": "http://" + h.r.address + "/api/webhook", "content_type": "json", "secret": reviewSecret},
-		"events": []string{"push", "pull_request", "pull_request_sync", "pull_request_comment", "issue_comment"},
+		"events": []string{"push", "pull_request", "pull_request_sync", "pull_request_comment", "pull_request_review", "issue_comment"},
 	}, nil)
 }
 

@@ -103,7 +103,6 @@ func TestWhoWeakenedAGuard(t *testing.T) {
 	d := newDeclared(nil, slog.New(slog.DiscardHandler))
 	d.Guard(controller.GuardChange{
 		Kind: "ValidatingAdmissionPolicy", Name: "plans.plumb.dev", What: "was removed", Removed: true,
-		Resource: schema.GroupResource{Group: "admissionregistration.k8s.io", Resource: "validatingadmissionpolicies"},
 	})
 	all := d.take()
 	if len(all) != 1 || len(d.entries(all[0])) != 1 {
