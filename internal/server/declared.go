@@ -175,7 +175,7 @@ func (d *declared) Guard(n controller.GuardChange) {
 	if n.Err != nil {
 		e.Result, e.Message = entry.Failed, n.Kind+" "+n.Name+" "+n.What+", and Plumb can't put it back: "+n.Err.Error()
 	}
-	d.put(declaredState{id: "guard/" + n.Kind + "/" + n.Name, told: &e})
+	d.put(declaredState{id: "guard/" + n.Kind + "/" + n.Name, told: &e, gone: n.Removed})
 }
 
 // hashOf identifies a part of an object.
