@@ -152,7 +152,11 @@ func TestActors(t *testing.T) {
 	verified(t, log)
 	noneHas(t, dir, planted)
 	noneHas(t, filepath.Dir(kubetest.Cluster(t).AuditLog()), planted)
+	told := map[string]int{}
 	for _, e := range entries(t, log, entry.Query{Kinds: []entry.Kind{entry.PermissionChanged}}) {
+		if told[e.Message]++; told[e.Message] > 1 && e.Details["created"] != "" {
+			t.Errorf("told again after a restart: %s", e.Message)
+		}
 		if strings.Contains(e.Message, "system:") || strings.Contains(e.Message, "cluster-admin") {
 			t.Errorf("what every cluster has is told of: %s", e.Message)
 		}
@@ -227,6 +231,17 @@ func actorsOfRights(t *testing.T, log, ns string, ann, bob person) {
 		t.Fatal(err)
 	}
 	expect("who has taken them away", "ann", "no more: "+text+", User eve")
+
+	brief := "brief-" + ns // nobody has the time to look at it
+	if _, err := bindings.Create(t.Context(), bindingOf(brief, "plumb-admin", "eve"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := bob.kube.RbacV1().ClusterRoleBindings().Delete(t.Context(), brief, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	text = "ClusterRoleBinding " + brief + " binds ClusterRole plumb-admin to User eve"
+	expect("who has given rights for a moment", "ann", text)
+	expect("who has taken them back", "bob", "no more: "+text)
 
 	rules := func(group string) *rbacv1.ClusterRole {
 		return &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: role}, Rules: []rbacv1.PolicyRule{{APIGroups: []string{group}, Resources: []string{"applications"}, Verbs: []string{"get"}}}}
