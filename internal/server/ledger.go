@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -249,7 +250,10 @@ func entryOf(r engine.Record) entry.Entry {
 	if r.Actor == "plumb" {
 		e.Actor.Via = "the loop"
 	}
-	for name, value := range map[string]string{"health": r.Health, "scope": string(r.Scope)} {
+	for name, value := range map[string]string{
+		"health": r.Health, "scope": string(r.Scope),
+		entry.ImpersonatedBy: r.ActorThrough, entry.ChangedBy: strings.Join(r.ChangedBy, entry.Between),
+	} {
 		if value == "" {
 			continue
 		}
