@@ -59,7 +59,7 @@ type Declared interface {
 	Guard(change GuardChange)
 	// Right is told of a role or binding that has changed, and, without a name, when
 	// all are known first: see Controller.Rights.
-	Right(id RightID)
+	Right(c RightChange)
 }
 
 // Options of a Controller.
