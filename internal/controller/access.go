@@ -66,7 +66,7 @@ func installAccess(ctx context.Context, client dynamic.Interface, file string) e
 func installRoles(ctx context.Context, client dynamic.Interface, log *slog.Logger) error {
 	err := installAccess(ctx, client, rolesFile)
 	if apierrors.IsForbidden(err) {
-		log.Warn("cannot install the roles plumb-viewer, plumb-editor, plumb-approver, plumb-admin and plumb-auditor", "error", err)
+		log.Warn("cannot install the roles plumb-viewer, plumb-editor, plumb-approver and plumb-admin", "error", err)
 		return nil
 	}
 	return err
