@@ -48,7 +48,7 @@ func TestJSONOfDecisionsIsAsDocumented(t *testing.T) {
 	r.commit(map[string]string{"app/a.yaml": configMap("a", "2")})
 	eventually(t, "the second commit is applied", func() (bool, string) {
 		a := w.app(t, ns, "web")
-		return w.value(t, ".data.value", "configmap", "a", "-n", ns) == "2" && a.Status.Sync.Revision != first && a.is("Synced", "Healthy"), a.String()
+		return w.value(t, ".data.value", "configmap", "a", "-n", ns) == "2" && len(a.Status.History) == 2 && a.is("Synced", "Healthy"), a.String()
 	})
 	w.kubectl(t, "", "patch", "configmap", "a", "-n", ns, "--type=merge", "-p", `{"data":{"value":"mine"}}`)
 	w.kubectl(t, "", "patch", "secret", "s", "-n", ns, "--type=merge", "-p", `{"stringData":{"password":"mine"}}`)
