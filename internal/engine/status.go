@@ -185,7 +185,7 @@ func (p *pass) status() v1alpha1.ApplicationStatus {
 	s.ObservedGeneration = p.generation
 	s.Conditions = p.conditions(s.Conditions, now)
 	s.Inventory = heldToStatus(p.st.held)
-	if op := p.st.running; op == nil || !op.automated || op.recorded { // else it is told with the end of the heal
+	if op := p.st.running; op == nil || !op.automated || op.recorded || p.st.unrecorded != "" { // else it is told with the end of the heal
 		s.Drift = boundedDrift(slices.Clone(p.st.drifts), mostDrift)
 	}
 	p.syncStatus(&s)
