@@ -33,7 +33,7 @@ func (*listener) Application(string, *v1alpha1.Application, *v1alpha1.Applicatio
 func (*listener) Project(string, *v1alpha1.AppProject, *v1alpha1.AppProject)       {}
 func (*listener) Freeze(*v1alpha1.Freeze)                                          {}
 
-func (l *listener) Right(RightID) {}
+func (*listener) Right(RightChange) {}
 
 func (l *listener) Guard(n GuardChange) {
 	l.mu.Lock()

@@ -21,6 +21,10 @@ type PreviewOptions struct {
 	// Places has Git repositories, by the URL that a source has, read somewhere
 	// else: a clone. What the project allows is judged by the source's own URL.
 	Places map[string]string
+	// Vouched are the revisions that have to be signed where the project asks for
+	// signatures, by source, in place of those that are read: what a host has merged
+	// on trial nobody has signed. Empty ones are those that are read.
+	Vouched []string
 }
 
 // Preview is what a sync would do now.
@@ -105,6 +109,6 @@ func (e *Engine) previewBundle(ctx context.Context, app *v1alpha1.Application, k
 		return nil, err
 	}
 	return e.want(ctx, request{
-		inputs: inputs, app: app, key: key, fence: f, caps: caps, namespace: t.Namespace, revisions: o.Revisions, local: o.Local, tree: o.Tree, places: o.Places,
+		inputs: inputs, app: app, key: key, fence: f, caps: caps, namespace: t.Namespace, revisions: o.Revisions, local: o.Local, tree: o.Tree, places: o.Places, vouched: o.Vouched,
 	}, nil)
 }

@@ -126,34 +126,33 @@ func (i *informant) actor(c audit.Answer) (entry.Actor, map[string]string) {
 	details := map[string]string{}
 	a := entry.Actor{User: c.User, Groups: c.Groups, Via: cmp.Or(c.Program, "the API")}
 	if c.Through != "" {
-		details["impersonatedBy"] = c.Through
+		details[entry.ImpersonatedBy] = c.Through
 	}
 	if i.own != "" && c.User == i.own {
 		a = entry.Actor{User: itself, Via: "the loop"}
 	}
 	if len(c.Others) > 0 {
-		details["writtenBefore"] = strings.Join(c.Others, ", ")
+		details[entry.WrittenBefore] = strings.Join(c.Others, entry.Between)
 	}
 	return a, details
 }
 
-// named is who has written, in a word.
-func (i *informant) named(c audit.Write) string {
-	switch {
-	case i.own != "" && c.User == i.own:
-		return itself
-	case c.Through == "":
-		return c.User
-	case c.Through == i.own:
-		return c.User + " (by " + itself + ")"
+// witnessed is who has written, for the engine.
+func (i *informant) witnessed(c audit.Write) engine.Witnessed {
+	w := engine.Witnessed{User: c.User, Through: c.Through}
+	if i.own != "" && w.Through == i.own {
+		w.Through = itself
 	}
-	return c.User + " (by way of " + c.Through + ")"
+	if i.own != "" && w.User == i.own {
+		w = engine.Witnessed{User: itself}
+	}
+	return w
 }
 
 var _ engine.Witnesses = (*informant)(nil)
 
 // Who names the user who has changed what runs.
-func (i *informant) Who(t engine.Trace) (user string, later bool) {
+func (i *informant) Who(t engine.Trace) (who engine.Witnessed, later bool) {
 	q := audit.Question{
 		Object:  audit.Object{Group: t.Ref.Group, Resource: resourceOf(t.Ref.Group, t.Ref.Kind), Namespace: t.Ref.Namespace, Name: t.Ref.Name},
 		Deleted: t.Deleted, Seen: t.Found, Manager: t.Manager, Written: t.Written,
@@ -167,11 +166,11 @@ func (i *informant) Who(t engine.Trace) (user string, later bool) {
 			continue
 		}
 		if a, ok := i.feed.Who(q); ok {
-			return i.named(a.Write), false
+			return i.witnessed(a.Write), false
 		}
 		later = true
 	}
-	return "", later
+	return engine.Witnessed{}, later
 }
 
 // resourceOf guesses the plural name of a kind, as kinds are called by custom.

@@ -53,7 +53,7 @@ func (d *declared) identify(ctx context.Context, open []openEntry) {
 			until = time.Now()
 		}
 		a, known := d.informant.feed.Await(ctx, q, until)
-		if !known && (o.now.id == everything || o.now.isRight() || o.now.told != nil) { // what is gone may have been emptied
+		if !known && (o.now.id == everything || o.now.hollow || o.now.told != nil) { // it may be empty, or gone
 			q.Deleted = !q.Deleted
 			a, known = d.informant.feed.Who(q)
 		}
@@ -132,14 +132,17 @@ func guardObject(kind, name string) audit.Object {
 	}
 }
 
+// seenRight is a role or binding as it was at a time.
+type seenRight struct {
+	controller.RightChange
+	at time.Time
+}
+
 // Right is told of a role or binding.
-func (d *declared) Right(id controller.RightID) {
+func (d *declared) Right(c controller.RightChange) {
 	d.mu.Lock()
-	if d.rights == nil {
-		d.rights = map[string]time.Time{}
-	}
-	if id.Name != "" && len(d.rights) < mostWaiting {
-		d.rights[rightID(id)] = time.Now()
+	if len(d.rights) < mostWaiting {
+		d.rights = append(d.rights, seenRight{c, time.Now()})
 	}
 	d.mu.Unlock()
 	d.wake()
@@ -149,7 +152,16 @@ func rightID(id controller.RightID) string {
 	return rightPrefix + id.Kind + "/" + id.Namespace + "/" + id.Name
 }
 
-// changedRights are the roles and bindings that are not as they are recorded.
+func stateOfRight(r controller.Right) declaredState {
+	s := declaredState{id: rightID(r.RightID), since: r.Created, facets: map[string]string{facetPermissions: r.Text}}
+	if r.Role.Name != "" {
+		s.role = rightID(r.Role)
+	}
+	return s
+}
+
+// changedRights are the roles and bindings that are not as they are recorded: those
+// that have changed, in their order, and what is so through others.
 func (d *declared) changedRights(p *parts) []declaredState {
 	d.mu.Lock()
 	changed := d.rights
@@ -162,36 +174,55 @@ func (d *declared) changedRights(p *parts) []declaredState {
 	if !ok {
 		return nil
 	}
+	texts, last := map[string]string{}, map[string]time.Time{}
+	for id, s := range d.known {
+		if s.isRight() {
+			texts[id] = s.facets[facetPermissions]
+		}
+	}
 	var out []declaredState
 	put := func(s declaredState) {
-		s.seen, s.early = time.Now(), true
-		for _, id := range []string{s.id, s.role} {
-			if at, ok := changed[id]; ok {
-				s.seen, s.early = at, false
-				if id != s.id {
-					s.because = id
-				}
-				break
-			}
+		if s.gone {
+			s.role = d.known[s.id].role
+			delete(texts, s.id)
+		} else {
+			texts[s.id] = s.facets[facetPermissions]
 		}
 		out = append(out, s)
 	}
+	for _, c := range changed {
+		id := rightID(c.ID)
+		last[id] = c.at
+		switch {
+		case c.Gone && texts[id] != "":
+			put(declaredState{id: id, gone: true, seen: c.at})
+		case c.Now != nil && texts[id] != c.Now.Text:
+			s := stateOfRight(*c.Now)
+			s.seen = c.at
+			put(s)
+		}
+	}
+	// through gives when another object has made it so, if any has.
+	through := func(s declaredState) declaredState {
+		s.seen, s.early = time.Now(), true
+		for _, id := range []string{s.id, s.role} {
+			if at, ok := last[id]; ok {
+				s.seen, s.early, s.because = at, false, id
+				break
+			}
+		}
+		return s
+	}
 	there := map[string]bool{}
 	for _, r := range rights {
-		id := rightID(r.RightID)
-		there[id] = true
-		if d.known[id].facets[facetPermissions] == r.Text {
-			continue
+		s := stateOfRight(r)
+		if there[s.id] = true; texts[s.id] != r.Text {
+			put(through(s))
 		}
-		s := declaredState{id: id, since: r.Created, facets: map[string]string{facetPermissions: r.Text}}
-		if r.Role.Name != "" {
-			s.role = rightID(r.Role)
-		}
-		put(s)
 	}
-	for id, s := range d.known {
-		if s.isRight() && !there[id] {
-			put(declaredState{id: id, gone: true, role: s.role})
+	for id := range texts {
+		if !there[id] {
+			put(through(declaredState{id: id, gone: true, hollow: true, role: d.known[id].role}))
 		}
 	}
 	return out

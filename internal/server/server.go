@@ -54,6 +54,9 @@ type Options struct {
 	// adoptPause is the shortest time between two pushes of drift for one
 	// Application (adoptPause), for tests.
 	adoptPause time.Duration
+	// previewPause is how long until previews are looked at again when their base branch
+	// has moved (1 minute), for tests.
+	previewPause time.Duration
 	// AllowExec lets cluster Secrets name programs that give credentials.
 	AllowExec bool
 	// Ledger is where changes are recorded.
