@@ -107,15 +107,15 @@ func TestLedgerIsReadElsewhere(t *testing.T) {
 		"the index":               {"index.db", auditor, http.StatusNotFound, "nothing there"},
 		"the key, by who may not": {"key", viewer, http.StatusForbidden, "may not read"},
 	} {
-		if res, text := r.ask(t, c.place, c.token); res.StatusCode != c.code || !strings.Contains(text, c.want) {
+		if res, text := r.ask(t, c.place, c.token); res.StatusCode != c.code || !strings.Contains(text, c.want) { //nolint:bodyclose // ask has closed it
 			t.Errorf("%s: %d %s", name, res.StatusCode, text)
 		}
 	}
-	res, _ := r.ask(t, "checkpoint", auditor, "Range", "bytes=0-3")
+	res, _ := r.ask(t, "checkpoint", auditor, "Range", "bytes=0-3") //nolint:bodyclose // ask has closed it
 	if tag := res.Header.Get("ETag"); res.StatusCode != http.StatusOK || tag == "" || !strings.Contains(res.Header.Get("Cache-Control"), "no-cache") {
 		t.Errorf("the checkpoint: %d %v", res.StatusCode, res.Header)
 	}
-	keys, _ := r.ask(t, "keys", auditor)
+	keys, _ := r.ask(t, "keys", auditor) //nolint:bodyclose // ask has closed it
 	if res, text := r.ask(t, "keys", auditor, "If-None-Match", keys.Header.Get("ETag")); res.StatusCode != http.StatusNotModified || text != "" {
 		t.Errorf("what the reader has is given again: %d %s", res.StatusCode, text)
 	}
