@@ -22,8 +22,14 @@ import (
 	"github.com/plumb-dev/plumb/internal/localkube/kubetest"
 )
 
+// asked is what is looked at of an answer, beside its text.
+type asked struct {
+	StatusCode int
+	Header     http.Header
+}
+
 // ask asks for a place of the ledger with a token.
-func (r *running) ask(t *testing.T, place, token string, headers ...string) (*http.Response, string) {
+func (r *running) ask(t *testing.T, place, token string, headers ...string) (asked, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.address+"/api/ledger/"+place, nil)
 	if err != nil {
@@ -44,7 +50,7 @@ func (r *running) ask(t *testing.T, place, token string, headers ...string) (*ht
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res, string(text)
+	return asked{res.StatusCode, res.Header}, string(text)
 }
 
 // account makes a service account, gives it a role in the whole cluster if there is
@@ -107,15 +113,15 @@ func TestLedgerIsReadElsewhere(t *testing.T) {
 		"the index":               {"index.db", auditor, http.StatusNotFound, "nothing there"},
 		"the key, by who may not": {"key", viewer, http.StatusForbidden, "may not read"},
 	} {
-		if res, text := r.ask(t, c.place, c.token); res.StatusCode != c.code || !strings.Contains(text, c.want) { //nolint:bodyclose // ask has closed it
+		if res, text := r.ask(t, c.place, c.token); res.StatusCode != c.code || !strings.Contains(text, c.want) {
 			t.Errorf("%s: %d %s", name, res.StatusCode, text)
 		}
 	}
-	res, _ := r.ask(t, "checkpoint", auditor, "Range", "bytes=0-3") //nolint:bodyclose // ask has closed it
+	res, _ := r.ask(t, "checkpoint", auditor, "Range", "bytes=0-3")
 	if tag := res.Header.Get("ETag"); res.StatusCode != http.StatusOK || tag == "" || !strings.Contains(res.Header.Get("Cache-Control"), "no-cache") {
 		t.Errorf("the checkpoint: %d %v", res.StatusCode, res.Header)
 	}
-	keys, _ := r.ask(t, "keys", auditor) //nolint:bodyclose // ask has closed it
+	keys, _ := r.ask(t, "keys", auditor)
 	if res, text := r.ask(t, "keys", auditor, "If-None-Match", keys.Header.Get("ETag")); res.StatusCode != http.StatusNotModified || text != "" {
 		t.Errorf("what the reader has is given again: %d %s", res.StatusCode, text)
 	}
