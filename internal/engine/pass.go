@@ -107,6 +107,7 @@ func (e *Engine) pass(ctx context.Context, key Key) string {
 			e.queue.add(key)
 			return "rerouted"
 		}
+		p.endBroken()
 		p.noteDrift()
 		p.arrived()
 		f := p.facts()
