@@ -297,6 +297,7 @@ func (p *ApprovalPolicy) Snapshot() PlanApproval {
 	}
 	out.Min, out.Approvers = max(1, p.MinApprovals), slices.Clone(p.Approvers)
 	out.NotAuthor = p.NotAuthor == nil || *p.NotAuthor
+	out.PullRequest = isTrue(p.PullRequest)
 	if d, err := time.ParseDuration(p.ValidFor); err == nil && d > 0 {
 		out.ValidFor = d.String()
 	}
@@ -322,7 +323,8 @@ func (p *ApprovalPolicy) AtLeast(floor *ApprovalPolicy) *ApprovalPolicy {
 		out.Approvers = both
 	}
 	a, b := p.Snapshot(), floor.Snapshot()
-	notAuthor := a.NotAuthor || b.NotAuthor
+	notAuthor, pull := a.NotAuthor || b.NotAuthor, a.PullRequest && b.PullRequest
+	out.PullRequest = &pull
 	out.NotAuthor, out.ValidFor = &notAuthor, min(a.Validity(), b.Validity()).String()
 	return out
 }
@@ -390,4 +392,23 @@ func (e InventoryEntry) Split() (group, kind, namespace, name string, ok bool) {
 		return "", "", "", "", false
 	}
 	return parts[0], parts[1], parts[2], parts[3], true
+}
+
+// By is who has changed a resource: the user where that is known, and by which field
+// manager.
+func (d *DriftStatus) By() string {
+	var more []string
+	if d.User == "" {
+		return d.Manager
+	}
+	if d.ImpersonatedBy != "" {
+		more = append(more, "by way of "+d.ImpersonatedBy)
+	}
+	if d.Manager != "" {
+		more = append(more, d.Manager)
+	}
+	if len(more) == 0 {
+		return d.User
+	}
+	return d.User + " (" + strings.Join(more, ", ") + ")"
 }

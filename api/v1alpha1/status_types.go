@@ -403,6 +403,13 @@ type DriftStatus struct {
 	// destination tells.
 	// +optional
 	Manager string `json:"manager,omitempty"`
+	// User who has changed it, where Plumb hears the audit events of the destination's
+	// API server.
+	// +optional
+	User string `json:"user,omitempty"`
+	// ImpersonatedBy is who has acted as the user, if somebody has.
+	// +optional
+	ImpersonatedBy string `json:"impersonatedBy,omitempty"`
 	// Since is when it was found.
 	Since metav1.Time `json:"since"`
 	// Until is when it was found to have ended.

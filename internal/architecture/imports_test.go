@@ -73,6 +73,7 @@ var layers = []struct {
 	{"internal/decide", core, "the pure core, in this order"},
 	{"internal/diff", core, "shows changes to whoever asks"},
 	{"internal/artifact", nil, "keeps texts by their digest, and does not know whose"},
+	{"internal/audit", nil, "hears who writes what, and does not know what that means"},
 	{"internal/window", []string{"api/v1alpha1"}, "when windows are open is a function of windows and a time"},
 	{"internal/signature", []string{"internal/source"}, "whether a signature is good is a function of bytes and keys"},
 	{"internal/source", core, "a contract imports the core alone: whoever implements it needs nothing else"},
@@ -127,7 +128,7 @@ var layers = []struct {
 	{"internal/server", append([]string{
 		"internal/source/...", "internal/render/...", "internal/driver/...", "internal/engine", "internal/decide", "internal/artifact",
 		"internal/controller", "internal/fleet", "internal/mirror", "internal/ledger", "internal/ledger/entry", "internal/notify",
-		"internal/adopt", "internal/gitwrite",
+		"internal/adopt", "internal/gitwrite", "internal/audit",
 		"internal/scm/...", "internal/preview",
 	}, contracts...), "the composition root knows every part, but neither the command line nor the local control plane"},
 	{"internal/cli", append([]string{

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -20,9 +21,10 @@ func (c commandline) newDriftCommand() *cobra.Command {
 		Long: `Shows what was changed where an Application runs, the latest first: since when,
 which fields, by whom as far as the destination tells, and how it ended.
 
-BY is the field manager: a name that whoever writes chooses, such as kubectl-edit. It
-shows what lasts and the latest that has ended; "plumb audit log" shows all. How the
-values differ now is shown by "plumb diff".`,
+BY is the user, where Plumb hears the audit events of the destination's API server (as
+with "plumb up"), and the field manager: a name that whoever writes chooses, such as
+kubectl-edit. It shows what lasts and the latest that has ended; "plumb audit log"
+shows all. How the values differ now is shown by "plumb diff".`,
 		Args:              oneName,
 		ValidArgsFunction: c.completeName,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -37,6 +39,10 @@ values differ now is shown by "plumb diff".`,
 					all = []v1alpha1.DriftStatus{}
 				}
 				return o.print(c.streams.Out, all)
+			}
+			if len(all) == 0 {
+				fmt.Fprintln(c.streams.Err, "Nothing has drifted.")
+				return nil
 			}
 			t := newTable(c.streams.Out, "SINCE", "LASTED", "ENDED", "RESOURCE", "FIELDS", "BY")
 			for _, d := range all {
@@ -64,6 +70,6 @@ func driftRow(d v1alpha1.DriftStatus, now time.Time) []cell {
 	ref := plan.Ref{Group: d.Group, Kind: d.Kind, Namespace: d.Namespace, Name: d.Name}
 	return []cell{
 		plain(d.Since.Local().Format(time.DateTime)), plain(until.Sub(d.Since.Time).Truncate(time.Second).String()), plain(ended),
-		plain(printable(string(ref.Address()))), plain(fields), plain(printable(d.Manager)),
+		plain(printable(string(ref.Address()))), plain(fields), plain(printable(d.By())),
 	}
 }

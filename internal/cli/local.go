@@ -122,7 +122,11 @@ func (s *local) startFurther(ctx context.Context, options localkube.Options, i i
 		return fmt.Errorf("start the cluster %s: %w", name, err)
 	}
 	s.further = append(s.further, cluster)
-	return registerCluster(ctx, client, name, cluster.RESTConfig())
+	config, err := cluster.EngineConfig()
+	if err != nil {
+		return fmt.Errorf("register the cluster %s: %w", name, err)
+	}
+	return registerCluster(ctx, client, name, config)
 }
 
 // registerCluster makes a cluster a destination, by Argo CD's cluster Secret.
@@ -158,7 +162,11 @@ func registerCluster(ctx context.Context, client kubernetes.Interface, name stri
 // startEngine runs plumb server as one more supervised process.
 func (s *local) startEngine(ctx context.Context, program string, o upOptions) error {
 	k := &connection{kubeconfig: s.main.Kubeconfig()}
-	arguments := append([]string{"server", "--kubeconfig", s.main.Kubeconfig(), "--data-dir", filepath.Join(o.dataDir, "engine")}, s.demoFlags(o)...)
+	arguments := append([]string{"server", "--kubeconfig", s.main.EngineKubeconfig(), "--data-dir", filepath.Join(o.dataDir, "engine")}, s.demoFlags(o)...)
+	arguments = append(arguments, "--audit-log", s.main.AuditLog())
+	for i, cluster := range s.further {
+		arguments = append(arguments, "--audit-log", furtherName(i)+"="+cluster.AuditLog())
+	}
 	arguments = append(arguments, o.serverFlags...)
 	return s.main.Supervisor().Start(ctx, localkube.Process{
 		Name: engineProcess, Path: program, Args: arguments,

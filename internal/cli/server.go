@@ -34,7 +34,8 @@ Where Argo CD has defined argoproj.io Applications, they are left alone unless
 
 On --listen it answers /healthz, /readyz, /metrics and POST /api/webhook. The
 latter has repositories looked at again: it takes push payloads of GitHub,
-GitLab, Gitea, Gogs, Bitbucket and Azure DevOps, {"repo": "URL"}, or ?repo=URL.`
+GitLab, Gitea, Gogs, Bitbucket and Azure DevOps, {"repo": "URL"}, or ?repo=URL.
+With --audit-webhook-token-file it takes audit events on POST /api/audit, too.`
 
 // serverFlags are the flags of plumb server.
 type serverFlags struct {
@@ -43,6 +44,8 @@ type serverFlags struct {
 	logFormat, logLevel          string
 	ledger, ledgerPostgres       string
 	stateDir                     string
+	auditLogs                    []string
+	auditToken                   string
 	options                      server.Options
 }
 
@@ -76,6 +79,8 @@ func newServerCommand(streams Streams, env environment) *cobra.Command {
 	flags.DurationVar(&f.options.PullRequestInterval, "pull-request-interval", server.DefaultPullRequestInterval, "how often open pull requests are listed, where a Secret says that they get previews; negative leaves it to webhooks")
 	flags.BoolVar(&f.options.SelfServiceNotifications, "self-service-notification-enabled", false, "let teams configure notifications in the namespaces of their Applications")
 	flags.StringVar(&f.webhookSecret, "webhook-secret-file", "", "`FILE` with the secret that senders of webhooks must know")
+	flags.StringArrayVar(&f.auditLogs, "audit-log", nil, "audit log `[CLUSTER=]FILE` of an API server, to know who has changed what: of the control plane, or of the destination CLUSTER; may be repeated")
+	flags.StringVar(&f.auditToken, "audit-webhook-token-file", "", "`FILE` with the token that API servers must have who send audit events to POST /api/audit[/CLUSTER]")
 	flags.BoolVar(&f.options.AllowExec, "allow-exec-credentials", false, "let cluster Secrets name programs that give credentials")
 	flags.BoolVar(&f.options.Pprof, "pprof", false, "serve profiles on /debug/pprof, on a loopback address only")
 	flags.StringVar(&f.options.Tools.Isolation, "module-isolation", cmp.Or(tools.Isolation, "preferred"), "`MODE` of keeping OpenTofu and Terraform modules apart from each other and from Plumb: required, preferred (as far as the kernel can) or off")
@@ -86,6 +91,8 @@ func newServerCommand(streams Streams, env environment) *cobra.Command {
 	_ = cmd.MarkFlagFilename("kubeconfig")
 	_ = cmd.MarkFlagDirname("data-dir")
 	_ = cmd.MarkFlagFilename("webhook-secret-file")
+	_ = cmd.MarkFlagFilename("audit-log")
+	_ = cmd.MarkFlagFilename("audit-webhook-token-file")
 	_ = cmd.MarkFlagDirname("ledger-dir")
 	_ = cmd.MarkFlagFilename("ledger-postgres-file")
 	_ = cmd.RegisterFlagCompletionFunc("ledger", cobra.FixedCompletions([]string{ledgerRequired, ledgerOff}, cobra.ShellCompDirectiveNoFileComp))
@@ -123,7 +130,44 @@ func (f *serverFlags) run(ctx context.Context, logs io.Writer) error {
 			return fmt.Errorf("the webhook's secret in %s is empty", f.webhookSecret)
 		}
 	}
+	if err := f.setAudit(); err != nil {
+		return err
+	}
 	return server.Run(ctx, f.options)
+}
+
+// setAudit says where it is heard who changes what.
+func (f *serverFlags) setAudit() error {
+	for _, text := range f.auditLogs {
+		log, err := auditLog(text)
+		if err != nil {
+			return err
+		}
+		f.options.Audit.Logs = append(f.options.Audit.Logs, log)
+	}
+	if f.auditToken == "" {
+		return nil
+	}
+	token, err := os.ReadFile(f.auditToken)
+	if err != nil {
+		return fmt.Errorf("read the token for audit events: %w", err)
+	}
+	if f.options.Audit.Token = bytes.TrimSpace(token); len(f.options.Audit.Token) == 0 {
+		return fmt.Errorf("the token for audit events in %s is empty", f.auditToken)
+	}
+	return nil
+}
+
+// auditLog reads [CLUSTER=]FILE. A path may have a "=" of its own.
+func auditLog(text string) (server.AuditLog, error) {
+	cluster, file, named := strings.Cut(text, "=")
+	if !named || strings.HasPrefix(text, "/") || strings.HasPrefix(text, "./") {
+		cluster, file = "", text
+	}
+	if file == "" || named && cluster == "" && file != text {
+		return server.AuditLog{}, fmt.Errorf("--audit-log is %q: it must be FILE or CLUSTER=FILE", text)
+	}
+	return server.AuditLog{Cluster: cluster, File: file}, nil
 }
 
 // The values of --ledger.

@@ -24,7 +24,11 @@ type fakePlans struct {
 	approvals []*v1alpha1.Approval
 	texts     []string
 	fail      error
+	// doubted are the names of approvals that do not count, with why.
+	doubted map[string]string
 }
+
+func (f *fakePlans) Doubt(a *v1alpha1.Approval) string { return f.doubted[a.Name] }
 
 func (f *fakePlans) Of(k Key) []*v1alpha1.Plan {
 	var out []*v1alpha1.Plan
@@ -288,9 +292,30 @@ func TestARollbackWaitsToo(t *testing.T) {
 	f.said("ann", v1alpha1.DecisionApprove)
 	s.tell("Ann approves it")
 	s.later(time.Minute)
+	quiet := &fakeLedger{s: &story{}}
+	s.e.Ledger = quiet
+	gone := func() (n int) {
+		for _, r := range quiet.kept {
+			if r.Kind == RecordSyncFinished && r.Back {
+				n++
+			}
+		}
+		return n
+	}
+	if n := gone(); n != 0 {
+		t.Errorf("it has gone back %d times before anybody approved", n)
+	}
 	f.said("ann", v1alpha1.DecisionApprove)
 	s.tell("Ann approves the way back")
+	if n := gone(); n != 1 {
+		t.Errorf("it has gone back %d times", n)
+	}
 	s.check()
+	s.app("web", func(a *v1alpha1.Application) { a.Operation = &v1alpha1.Operation{Sync: &v1alpha1.SyncOperation{}} })
+	s.run()
+	if n := gone(); n != 1 {
+		t.Errorf("it has gone back %d times when somebody syncs it again", n)
+	}
 }
 
 func TestApprovedWhileFrozen(t *testing.T) {

@@ -25,6 +25,7 @@ const (
 // noteDrift notes drift that has come, changed and gone since the last pass, in the
 // Application's history and for the ledger.
 func (p *pass) noteDrift() {
+	p.identify()
 	if !p.compared || p.st.comparison.Busy {
 		return
 	}
@@ -43,16 +44,14 @@ func (p *pass) noteDrift() {
 	}
 	at := metav1.NewTime(p.e.Clock.Now().Truncate(time.Second))
 	all, healed, gone := p.ended(now, at)
-	came := p.came(now)
-	for _, r := range came {
-		all = append(all, driftStatus(r, at))
-	}
+	came := p.came(now, at)
+	all = append(all, came...)
 	p.st.drifts, p.st.drifting = boundedDrift(all, len(all)), len(now) > 0
 	p.recordDrift(came, healed, gone)
 }
 
 // ended brings what is known of drift up to date, and tells what of it has ended.
-func (p *pass) ended(now map[plan.Address]*driver.Resource, at metav1.Time) (all []v1alpha1.DriftStatus, healed, gone []string) {
+func (p *pass) ended(now map[plan.Address]*driver.Resource, at metav1.Time) (all []v1alpha1.DriftStatus, healed, gone endedDrift) {
 	for _, d := range p.st.drifts {
 		if d.Until != nil {
 			all = append(all, d)
@@ -61,42 +60,108 @@ func (p *pass) ended(now map[plan.Address]*driver.Resource, at metav1.Time) (all
 		address := addressOfDrift(d)
 		if r := now[address]; r != nil {
 			fresh := driftStatus(r, d.Since)
-			fresh.Manager = cmp.Or(fresh.Manager, d.Manager)
+			fresh.Manager, fresh.User, fresh.ImpersonatedBy = cmp.Or(fresh.Manager, d.Manager), d.User, d.ImpersonatedBy
 			all = append(all, fresh)
 			continue
 		}
 		d.Until, d.Ended = &at, v1alpha1.DriftGone
-		text := string(address)
-		if lasted := at.Sub(d.Since.Time); lasted > 0 {
-			text = fmt.Sprintf("%s (after %s)", text, lasted)
-		}
 		if p.mended(string(address)) {
 			d.Ended = v1alpha1.DriftReverted
-			healed = append(healed, text)
+			healed.add(d)
 		} else {
-			gone = append(gone, text)
+			gone.add(d)
 		}
 		all = append(all, d)
 	}
 	return all, healed, gone
 }
 
+// endedDrift is what is told of drift that has ended, and who had made it.
+type endedDrift struct{ texts, by []string }
+
+func (e *endedDrift) add(d v1alpha1.DriftStatus) {
+	text := string(addressOfDrift(d))
+	var more []string
+	if lasted := d.Until.Sub(d.Since.Time); lasted > 0 {
+		more = append(more, fmt.Sprintf("after %s", lasted))
+	}
+	if d.User != "" {
+		more = append(more, "changed by "+d.User)
+		if !slices.Contains(e.by, d.User) {
+			e.by = append(e.by, d.User)
+		}
+	}
+	if len(more) > 0 {
+		text += " (" + strings.Join(more, ", ") + ")"
+	}
+	e.texts = append(e.texts, text)
+}
+
 // came gives the drift that is new.
-func (p *pass) came(now map[plan.Address]*driver.Resource) []*driver.Resource {
+func (p *pass) came(now map[plan.Address]*driver.Resource, at metav1.Time) []v1alpha1.DriftStatus {
 	known := map[plan.Address]bool{}
 	for _, d := range p.st.drifts {
 		if d.Until == nil {
 			known[addressOfDrift(d)] = true
 		}
 	}
-	var out []*driver.Resource
+	var out []v1alpha1.DriftStatus
 	for address, r := range now {
-		if !known[address] {
-			out = append(out, r)
+		if known[address] {
+			continue
+		}
+		d := driftStatus(r, at)
+		t := traceOf(d)
+		if r.Drift != nil {
+			t.Written = r.Drift.Written
+		}
+		p.who(&d, t)
+		out = append(out, d)
+	}
+	slices.SortFunc(out, func(a, b v1alpha1.DriftStatus) int { return cmp.Compare(addressOfDrift(a), addressOfDrift(b)) })
+	return out
+}
+
+const (
+	// witnessPause is when to ask again who has changed something that nobody knows of
+	// yet, and witnessTime, how long there is any use in it.
+	witnessPause = 2 * time.Second
+	witnessTime  = 30 * time.Second
+)
+
+// who finds out who has left a trace, and has the Application looked at again where that
+// may be known later.
+func (p *pass) who(d *v1alpha1.DriftStatus, t Trace) {
+	if p.e.Witnesses == nil || isModule(p.app) {
+		return
+	}
+	t.Server, t.Cluster = p.target.Server, p.cluster
+	who, later := p.e.Witnesses.Who(t)
+	d.User, d.ImpersonatedBy = who.User, who.Through
+	if who.User == "" && later {
+		p.e.queue.addAfter(p.key, max(witnessPause, p.e.Clock.Now().Sub(t.Found))) // ever more seldom
+	}
+}
+
+func traceOf(d v1alpha1.DriftStatus) Trace {
+	return Trace{
+		Ref:     plan.Ref{Group: d.Group, Kind: d.Kind, Namespace: d.Namespace, Name: d.Name},
+		Deleted: d.Deleted, Manager: d.Manager, Found: d.Since.Time,
+	}
+}
+
+// identify finds out who has made drift of which that was not known when it was
+// found.
+func (p *pass) identify() {
+	if p.e.Witnesses == nil || p.target.Server == "" {
+		return
+	}
+	now := p.e.Clock.Now()
+	for i := range p.st.drifts {
+		if d := &p.st.drifts[i]; d.User == "" && now.Sub(d.Since.Time) < witnessTime {
+			p.who(d, traceOf(*d))
 		}
 	}
-	slices.SortFunc(out, func(a, b *driver.Resource) int { return cmp.Compare(a.Ref.Address(), b.Ref.Address()) })
-	return out
 }
 
 // driftPause is how long the history of drift that came and went may wait to be
@@ -124,33 +189,48 @@ func lasting(all []v1alpha1.DriftStatus) []v1alpha1.DriftStatus {
 }
 
 // recordDrift tells the ledger.
-func (p *pass) recordDrift(came []*driver.Resource, healed, gone []string) {
+func (p *pass) recordDrift(came []v1alpha1.DriftStatus, healed, gone endedDrift) {
 	if len(came) > 0 {
-		var texts, managers []string
-		for _, r := range came {
-			text := string(r.Ref.Address())
-			if d := r.Drift; d != nil && len(d.Fields) > 0 {
+		var texts []string
+		for _, d := range came {
+			text := string(addressOfDrift(d))
+			if len(d.Fields) > 0 {
 				text += " (" + strings.Join(few(d.Fields), " ") + ")"
 			}
-			if d := r.Drift; d != nil && d.Manager != "" {
-				text += " by " + d.Manager
-				managers = append(managers, d.Manager)
+			if by := d.By(); by != "" {
+				text += " by " + by
 			}
 			texts = append(texts, text)
 		}
-		slices.Sort(managers)
-		actor := "unknown"
-		if managers = slices.Compact(managers); len(managers) == 1 {
-			actor = "manager:" + managers[0] // a name that its user has chosen: no proof of who it was
+		who := whoDrifts(came)
+		p.note(Record{Kind: RecordDriftFound, Actor: who.User, ActorThrough: who.Through, Message: "changed where it runs: " + names(texts)})
+	}
+	if len(healed.texts) > 0 {
+		p.note(Record{Kind: RecordDriftHealed, ChangedBy: healed.by, Message: "as declared again: " + names(healed.texts)})
+	}
+	if len(gone.texts) > 0 {
+		p.note(Record{Kind: RecordDriftEnded, ChangedBy: gone.by, Message: "as declared again: " + names(gone.texts)})
+	}
+}
+
+// whoDrifts is who has changed all of it, if it was one.
+func whoDrifts(came []v1alpha1.DriftStatus) Witnessed {
+	var sole Witnessed
+	for i, d := range came {
+		who := Witnessed{d.User, d.ImpersonatedBy}
+		switch {
+		case d.User != "":
+		case d.Manager != "":
+			who.User = "manager:" + d.Manager // a name that its user has chosen: no proof of who it was
+		default:
+			who.User = "unknown"
 		}
-		p.note(Record{Kind: RecordDriftFound, Actor: actor, Message: "changed where it runs: " + names(texts)})
+		if i > 0 && who != sole {
+			return Witnessed{User: "unknown"}
+		}
+		sole = who
 	}
-	if len(healed) > 0 {
-		p.note(Record{Kind: RecordDriftHealed, Message: "as declared again: " + names(healed)})
-	}
-	if len(gone) > 0 {
-		p.note(Record{Kind: RecordDriftEnded, Message: "as declared again: " + names(gone)})
-	}
+	return sole
 }
 
 func driftStatus(r *driver.Resource, since metav1.Time) v1alpha1.DriftStatus {

@@ -7,6 +7,7 @@ package engine
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/driver"
@@ -134,6 +135,29 @@ type Notices interface {
 	// Notices are conditions by type and message. It must not block, and says the
 	// same as long as nothing has changed.
 	Notices(app *v1alpha1.Application, key Key) []v1alpha1.ApplicationCondition
+}
+
+// Witnesses know who has changed what runs, where its destination says so.
+type Witnesses interface {
+	// Who names the user; nobody where that is not known, and later is true where it
+	// may be in a moment. It does not block.
+	Who(t Trace) (who Witnessed, later bool)
+}
+
+// Witnessed is who has changed something: the user, and who has acted as him, if
+// somebody has.
+type Witnessed struct{ User, Through string }
+
+// Trace is what a change has left behind.
+type Trace struct {
+	// Server and Cluster are the destination's address and name.
+	Server, Cluster string
+	Ref             plan.Ref
+	Deleted         bool
+	// Manager of the fields and Written, when by the destination's clock, where it
+	// tells; Found is when it was noticed.
+	Manager        string
+	Written, Found time.Time
 }
 
 // Event is something that happened to an Application.

@@ -45,7 +45,8 @@ const (
 	// had asked for that, and was not.
 	RecordOverridden      RecordKind = "SyncOverridden"
 	RecordOverrideIgnored RecordKind = "OverrideIgnored"
-	// RecordRolledBack: a revision did not become healthy.
+	// RecordRolledBack: a revision did not become healthy, so that the Application is to
+	// go back.
 	RecordRolledBack RecordKind = "RolledBack"
 	// RecordDriftHealed: Plumb has put it right.
 	RecordDriftHealed RecordKind = "DriftHealed"
@@ -65,24 +66,32 @@ type Record struct {
 	UID  string
 	// Project of the Application.
 	Project string
-	// Actor is who has done it: a user, or "plumb" where a policy has.
-	Actor string
+	// Actor is who has done it: a user, or "plumb" where a policy has. ActorThrough is
+	// who has acted as him, if somebody has.
+	Actor, ActorThrough string
 	// Groups of the actor and the Reason that they gave, where they have decided about a
 	// plan.
 	Groups []string
 	Reason string
 	// Approvers are those who have approved what is done.
 	Approvers []string
+	// ChangedBy are the users who had changed what runs, of drift that has ended.
+	ChangedBy []string
 	Revisions []string
 	// Repos and Commits are those of the revisions, in their order, where they are
 	// known.
 	Repos   []string
 	Commits []source.Commit
+	// Approved is set where a plan that is proposed needs nobody's word any more.
+	Approved bool
 	// Digest is that of the plan, Plan the name of the one that was approved, if any.
 	Digest, Plan string
 	Counts       plan.Counts
 	// Operation identifies the sync.
 	Operation string
+	// Back is set where the sync goes back to the revision that was healthy last,
+	// because a later one was not.
+	Back bool
 	// Resumed tells that an earlier process had begun the operation, and may have
 	// recorded the same.
 	Resumed bool
@@ -193,12 +202,24 @@ func (p *pass) noteEnd(op *operation, ok bool, message string) {
 	r := Record{
 		Kind: RecordSyncFinished, Actor: op.actor(), Plan: op.plan, Approvers: op.approvers, Operation: op.id, Scope: op.scope, Resumed: op.resumed,
 		Digest: op.digest, Counts: op.counts, Health: string(p.appHealth()),
-		Result: string(result), Message: op.kind() + ": " + message,
+		Result: string(result), Message: op.kind() + ": " + message, Back: p.goesBack(op),
+	}
+	if ok && r.Back {
+		p.st.goingBack = false
 	}
 	if !op.ledgered && !op.resumed {
 		r.Digest = plan.New(nil).Digest() // nothing was begun
 	}
 	p.note(r)
+}
+
+// goesBack tells whether an operation goes back to what was healthy last.
+func (p *pass) goesBack(op *operation) bool {
+	if p.pin == nil || p.pin.By != v1alpha1.PinnedByFailure || op.scope != decide.Full || p.st.desired == nil || !slices.Equal(p.pin.Revisions, p.st.desired.revisions) {
+		return false
+	}
+	h := p.app.Status.History
+	return p.st.goingBack || len(h) > 0 && !slices.Equal(h[len(h)-1].RevisionsOf(), p.pin.Revisions)
 }
 
 // noteOvertaken corrects how the operation that was ended just now has ended.

@@ -66,6 +66,11 @@ func (c *Cluster) apiServerArguments() []string {
 		"--disable-admission-plugins=TaintNodesByCondition",
 		"--shutdown-delay-duration=0s",
 		"--profiling=false",
+		"--audit-policy-file=" + c.auditPolicyFile(),
+		"--audit-log-path=" + c.AuditLog(),
+		"--audit-log-maxsize=16", // MB
+		"--audit-log-maxbackup=4",
+		"--audit-log-maxage=30", // days
 	}
 }
 

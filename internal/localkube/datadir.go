@@ -114,7 +114,7 @@ func openDataDir(dataDir string) (stamp, error) {
 // ownEntries are what a data directory may hold before it is stamped: the lock,
 // what starts beside its cluster, and what an interrupted first start left.
 func ownEntries() []string {
-	return []string{lockFile, stampFile, kubeconfigFile, clustersDir, "etcd", "logs", "pki", "config"}
+	return []string{lockFile, stampFile, kubeconfigFile, clustersDir, auditDir, "etcd", "logs", "pki", "config"}
 }
 
 // holder is the content of the lock file.

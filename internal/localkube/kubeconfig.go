@@ -44,20 +44,20 @@ func writeKubeconfig(path, name string, p pki, user string, port int) error {
 	return writeFile(path, content)
 }
 
-// restConfig returns the configuration of the admin client.
-func restConfig(p pki, port int) (*rest.Config, error) {
+// restConfig returns the configuration of a client with one of the certificates.
+func restConfig(p pki, user string, port int) (*rest.Config, error) {
 	config := &rest.Config{
 		Host: url(port),
 		QPS:  -1, // the API server has its own priorities and fairness
 	}
 	for path, data := range map[string]*[]byte{
-		p.cert("ca"):    &config.CAData,
-		p.cert("admin"): &config.CertData,
-		p.key("admin"):  &config.KeyData,
+		p.cert("ca"): &config.CAData,
+		p.cert(user): &config.CertData,
+		p.key(user):  &config.KeyData,
 	} {
 		content, err := os.ReadFile(path)
 		if err != nil {
-			return nil, fmt.Errorf("read the admin's certificate: %w", err)
+			return nil, fmt.Errorf("read the certificate of %s: %w", user, err)
 		}
 		*data = content
 	}

@@ -126,6 +126,15 @@ func (c *Cluster) Kubeconfig() string { return KubeconfigPath(c.opts.DataDir) }
 // RESTConfig returns the configuration of an admin client.
 func (c *Cluster) RESTConfig() *rest.Config { return rest.CopyConfig(c.config) }
 
+// EngineKubeconfig returns the path of the kubeconfig for Plumb's engine: it may do
+// what the admin may, under a name of its own.
+func (c *Cluster) EngineKubeconfig() string { return c.componentKubeconfig(engineName) }
+
+// EngineConfig returns the configuration of such a client.
+func (c *Cluster) EngineConfig() (*rest.Config, error) {
+	return restConfig(c.pki, engineName, c.stamp.Ports.API)
+}
+
 // DataDir returns the data directory.
 func (c *Cluster) DataDir() string { return c.opts.DataDir }
 
@@ -159,7 +168,10 @@ func (c *Cluster) prepare() error {
 	if err := c.writeKubeconfigs(); err != nil {
 		return err
 	}
-	if c.config, err = restConfig(c.pki, c.stamp.Ports.API); err != nil {
+	if err := c.writeAuditPolicy(); err != nil {
+		return err
+	}
+	if c.config, err = restConfig(c.pki, "admin", c.stamp.Ports.API); err != nil {
 		return err
 	}
 	if c.client, err = kubernetes.NewForConfig(c.config); err != nil {
@@ -174,7 +186,7 @@ func (c *Cluster) writeKubeconfigs() error {
 		return fmt.Errorf("create the directory for kubeconfigs: %w", err)
 	}
 	port := c.stamp.Ports.API
-	for _, user := range []string{"controller-manager", "scheduler", "kwok"} {
+	for _, user := range []string{"controller-manager", "scheduler", "kwok", engineName} {
 		if err := writeKubeconfig(c.componentKubeconfig(user), user, c.pki, user, port); err != nil {
 			return err
 		}

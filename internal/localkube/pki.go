@@ -85,6 +85,8 @@ func apiLeaves() []leaf {
 			"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
 			"kubernetes.default.svc.cluster.local", loopback, "::1", "10.96.0.1"}},
 		{name: "admin", common: "plumb-admin", groups: []string{"system:masters"}},
+		// What the engine does is told apart from what the user does.
+		{name: engineName, common: engineUser, groups: []string{"system:masters"}},
 		{name: "controller-manager", common: "system:kube-controller-manager"},
 		{name: "scheduler", common: "system:kube-scheduler"},
 		{name: "kwok", common: kwokUser},

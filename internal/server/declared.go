@@ -52,6 +52,18 @@ type declaredState struct {
 	by, why map[string]string
 	since   time.Time
 	gone    bool
+	// seen is when that was; early, where it was so when this server began, and
+	// nobody knows since when. at is when it was recorded.
+	seen, at time.Time
+	early    bool
+	// because names the object that has made it so; empty means itself. hollow is set
+	// where it is gone from the record alone: it may be there, and say something else.
+	because string
+	hollow  bool
+	// role is the id of what a binding gives.
+	role string
+	// told is the whole entry, where there is nothing to compare.
+	told *entry.Entry
 }
 
 // declared records what people declare: Applications, projects, permissions,
@@ -65,9 +77,14 @@ type declared struct {
 	mu      sync.Mutex
 	waiting []declaredState
 	dropped bool
-	news    chan struct{}
+	// rights are the roles and bindings that have changed, as they did; nil where none
+	// has.
+	rights []seenRight
+	news   chan struct{}
 	// known are the facets that are recorded, by the object's id. Only run has it.
 	known map[string]declaredState
+	// informant may be nil.
+	informant *informant
 }
 
 var _ controller.Declared = (*declared)(nil)
@@ -149,6 +166,20 @@ func (s *declaredState) freeze(f *v1alpha1.Freeze) {
 	}
 }
 
+// Guard is told what somebody has done to what the API server checks by, and that
+// Plumb has put it back.
+func (d *declared) Guard(n controller.GuardChange) {
+	e := entry.Entry{
+		Time: time.Now(), Kind: entry.PermissionChanged, Actor: entry.Actor{User: somebody, Via: "the API"}, Result: entry.Succeeded,
+		Message: n.Kind + " " + n.Name + " " + n.What + "; Plumb has put it back",
+		Details: map[string]string{"guard": n.Kind + "/" + n.Name},
+	}
+	if n.Err != nil {
+		e.Result, e.Message = entry.Failed, n.Kind+" "+n.Name+" "+n.What+", and Plumb can't put it back: "+n.Err.Error()
+	}
+	d.put(declaredState{id: "guard/" + n.Kind + "/" + n.Name, told: &e, gone: n.Removed})
+}
+
 // hashOf identifies a part of an object.
 func hashOf(part any) string {
 	text, err := json.Marshal(part)
@@ -161,6 +192,7 @@ func hashOf(part any) string {
 
 // put has a state looked at. It does not block.
 func (d *declared) put(s declaredState) {
+	s.seen = time.Now()
 	d.mu.Lock()
 	if len(d.waiting) < mostWaiting {
 		d.waiting = append(d.waiting, s)
@@ -169,6 +201,10 @@ func (d *declared) put(s declaredState) {
 		d.log.Error("the ledger has not been written for so long that changes of Applications and projects between are not recorded")
 	}
 	d.mu.Unlock()
+	d.wake()
+}
+
+func (d *declared) wake() {
 	select {
 	case d.news <- struct{}{}:
 	default:
@@ -200,7 +236,11 @@ func (d *declared) run(ctx context.Context, p *parts) {
 			first = append(first, declaredState{id: id, gone: true})
 		}
 	}
-	for all := first; ; all = d.take() {
+	for i := range first {
+		first[i].early, first[i].seen = true, time.Now()
+	}
+	d.catchUp(ctx)
+	for all := first; ; all = append(d.take(), d.changedRights(p)...) {
 		d.recordAll(ctx, all)
 		select {
 		case <-ctx.Done():
@@ -234,6 +274,9 @@ func (d *declared) load(ctx context.Context) error {
 	}}
 	clear(d.known)
 	return l.Each(ctx, q, func(e entry.Entry) bool {
+		if e.Details["guard"] != "" {
+			return true // that is no object whose state is kept
+		}
 		id := e.Details["object"]
 		if e.Application.UID != "" {
 			id = "app/" + e.Application.UID
@@ -246,7 +289,7 @@ func (d *declared) load(ctx context.Context) error {
 		if !ok {
 			s = declaredState{id: id, facets: map[string]string{}}
 		}
-		s.entry.Application, s.entry.Project = e.Application, e.Project
+		s.entry.Application, s.entry.Project, s.at, s.role = e.Application, e.Project, e.Time, e.Details["role"]
 		for _, facet := range []string{facetSpec, facetPermissions, facetFreeze, facetPin} {
 			if v, ok := e.Details[facet]; ok {
 				s.facets[facet] = v
@@ -261,21 +304,27 @@ func (d *declared) load(ctx context.Context) error {
 // recordAll records what is new about objects: those of one in their order.
 func (d *declared) recordAll(ctx context.Context, all []declaredState) {
 	var order []string
-	entries := map[string][]entry.Entry{}
+	entries := map[string][]*entry.Entry{}
+	var open []openEntry
 	for _, s := range all {
+		before := d.known[s.id]
 		for _, e := range d.entries(s) {
 			if len(entries[s.id]) == 0 {
 				order = append(order, s.id)
 			}
-			entries[s.id] = append(entries[s.id], e)
+			entries[s.id] = append(entries[s.id], &e)
+			if e.Actor.User == somebody {
+				open = append(open, openEntry{&e, s, before})
+			}
 		}
 	}
+	d.identify(ctx, open)
 	for some := range slices.Chunk(order, together) {
 		var running sync.WaitGroup
 		for _, id := range some {
 			running.Go(func() {
 				for _, e := range entries[id] {
-					d.write(ctx, e)
+					d.write(ctx, *e)
 				}
 			})
 		}
@@ -299,22 +348,26 @@ func (d *declared) write(ctx context.Context, e entry.Entry) {
 
 // entries are what is new about an object; they are taken for known then.
 func (d *declared) entries(s declaredState) []entry.Entry {
+	if s.told != nil {
+		return []entry.Entry{*s.told}
+	}
 	known, ok := d.known[s.id]
 	if s.gone {
 		delete(d.known, s.id)
 		if !ok {
 			return nil
 		}
-		return []entry.Entry{known.ended()}
+		return []entry.Entry{known.ended(s.seen)}
 	}
 	if !ok && s.id == everything && s.facets[facetFreeze] == "" {
 		return nil
 	}
+	s.at = s.seen
 	d.known[s.id] = s
 	var out []entry.Entry
 	add := func(kind entry.Kind, facet, message string) {
 		e := s.entry
-		e.Time, e.Kind, e.Message = time.Now(), kind, message
+		e.Time, e.Kind, e.Message = s.seen, kind, message
 		e.Actor = entry.Actor{User: cmp.Or(s.by[facet], somebody), Via: "the API"}
 		e.Details = map[string]string{facet: s.facets[facet]}
 		s.tell(&e, facet, known)
@@ -327,6 +380,9 @@ func (d *declared) entries(s declaredState) []entry.Entry {
 		if s.entry.Application.UID == "" {
 			e.Details["object"] = s.id
 		}
+		if s.role != "" {
+			e.Details["role"] = s.role
+		}
 		if !ok && !s.since.IsZero() {
 			e.Details["created"] = s.since.UTC().Format(time.RFC3339)
 		}
@@ -336,7 +392,7 @@ func (d *declared) entries(s declaredState) []entry.Entry {
 		add(s.specKind(ok), facetSpec, s.specText(ok))
 	}
 	if known.facets[facetPermissions] != s.facets[facetPermissions] {
-		add(entry.PermissionChanged, facetPermissions, "roles and service accounts of project "+s.entry.Project)
+		add(entry.PermissionChanged, facetPermissions, s.rightText())
 	}
 	switch was, is := known.facets[facetPin], s.facets[facetPin]; {
 	case was == is:
@@ -393,11 +449,14 @@ func (s *declaredState) specText(known bool) string {
 }
 
 // ended is the entry about an object that is gone.
-func (s *declaredState) ended() entry.Entry {
+func (s *declaredState) ended(seen time.Time) entry.Entry {
 	e := s.entry
-	e.Time, e.Kind, e.Message, e.Actor = time.Now(), entry.ApplicationDeleted, "the Application is gone", entry.Actor{User: somebody, Via: "the API"}
+	e.Time, e.Kind, e.Message, e.Actor = seen, entry.ApplicationDeleted, "the Application is gone", entry.Actor{User: somebody, Via: "the API"}
 	if e.Application.UID == "" {
 		e.Kind, e.Message = entry.ProjectChanged, "project "+e.Project+" is gone"
+		if s.isRight() {
+			e.Kind, e.Message = entry.PermissionChanged, "no more: "+s.rightText()
+		}
 		e.Details = map[string]string{"object": s.id, "gone": "true"}
 	}
 	return e

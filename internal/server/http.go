@@ -48,6 +48,9 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
 	mux.Handle("POST /api/webhook", newWebhook(s))
+	receiver := newAuditReceiver(s)
+	mux.Handle("POST /api/audit", receiver)
+	mux.Handle("POST /api/audit/{cluster}", receiver)
 	mux.HandleFunc("GET /api/artifacts/{digest}", s.artifact)
 	mux.Handle("GET /api/ledger/{place...}", newReaders(s))
 	if s.Pprof {

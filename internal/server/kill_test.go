@@ -72,7 +72,9 @@ func child(t *testing.T, dir string) (r *running, kill func()) {
 	r = &running{}
 	eventually(t, "the server says where it listens", func() error {
 		text, err := os.ReadFile(file)
-		r.address = strings.TrimSpace(string(text))
+		if r.address = strings.TrimSpace(string(text)); err == nil && r.address == "" {
+			err = errors.New("the file is being written")
+		}
 		return err
 	})
 	return r, kill

@@ -37,7 +37,9 @@ type parts struct {
 	hosts      *hosts
 	statuses   *statuses
 	adopter    *adopter
+	merges     *merges
 	reviewer   *preview.Reviewer
+	informant  *informant
 	// notifications is active only while this server leads.
 	notifications *notifications
 }
@@ -52,7 +54,8 @@ func (s *Server) lead(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	record := s.newRecorder()
+	told := s.newInformant(ctx)
+	record := s.newRecorder(told)
 	p, err := s.connect(installed, mark, record.observer())
 	if err != nil {
 		return err
@@ -65,6 +68,10 @@ func (s *Server) lead(ctx context.Context) error {
 		return err
 	}
 	p.engine.Values = values
+	if p.informant = told; told != nil {
+		p.engine.Witnesses = told
+		go told.run(ctx)
+	}
 	journal, err := controller.OpenJournal(ctx, s.counted(), s.Log)
 	if err != nil {
 		return err
@@ -75,6 +82,7 @@ func (s *Server) lead(ctx context.Context) error {
 	}
 	p.adopter = newAdopter(s, p)
 	p.engine.Adoptions = p.adopter
+	p.engine.Merges = p.merges
 	if record != nil {
 		p.engine.Ledger = record
 	}
@@ -82,8 +90,8 @@ func (s *Server) lead(ctx context.Context) error {
 	if err := p.fleet.Start(ctx); err != nil {
 		return err
 	}
-	told := p.notifications.start(ctx, p)
-	defer told()
+	notified := p.notifications.start(ctx, p)
+	defer notified()
 	defer cancel()
 	if err := p.controller.Start(ctx, p.engine); err != nil {
 		return err
@@ -180,6 +188,7 @@ func (s *Server) connect(installed controller.Installed, mark mark, declared con
 		return nil, err
 	}
 	p.hosts = newHosts(p.controller)
+	p.merges = newMerges(p.hosts, s.Log)
 	p.statuses = newStatuses(p.controller, p.controller, p.hosts, s.Log)
 	p.engine = engine.New(engine.Options{
 		Applications: p.statuses.over(p.controller), Projects: p.controller, Destinations: p.fleet,

@@ -58,7 +58,7 @@ var _ engine.Ledger = (*recorder)(nil)
 
 // newRecorder makes the recorder of a term of leading; nil where the ledger is
 // off.
-func (s *Server) newRecorder() *recorder {
+func (s *Server) newRecorder(told *informant) *recorder {
 	if s.Ledger.Off {
 		s.Log.Warn("the ledger is off: changes are not recorded")
 		return nil
@@ -66,6 +66,7 @@ func (s *Server) newRecorder() *recorder {
 	r := &recorder{log: s.Log, why: errOpening, mirror: newCheckpoints(s.counted(), s.Log)}
 	r.options = ledger.Options{Dir: s.Ledger.Dir, Postgres: s.Ledger.Postgres, Log: s.Log, OnCheckpoint: r.mirror.take}
 	r.declared = newDeclared(r, s.Log)
+	r.declared.informant = told
 	return r
 }
 
@@ -206,6 +207,7 @@ func entryOf(r engine.Record) entry.Entry {
 	}
 	for name, value := range map[string]string{
 		"health": r.Health, "scope": string(r.Scope), "reason": r.Reason, "approvedBy": strings.Join(r.Approvers, ", "),
+		entry.ImpersonatedBy: r.ActorThrough, entry.ChangedBy: strings.Join(r.ChangedBy, entry.Between),
 	} {
 		if value == "" {
 			continue

@@ -54,10 +54,15 @@ type Options struct {
 	// adoptPause is the shortest time between two pushes of drift for one
 	// Application (adoptPause), for tests.
 	adoptPause time.Duration
+	// previewPause is how long until previews are looked at again when their base branch
+	// has moved (1 minute), for tests.
+	previewPause time.Duration
 	// AllowExec lets cluster Secrets name programs that give credentials.
 	AllowExec bool
 	// Ledger is where changes are recorded.
 	Ledger LedgerOptions
+	// Audit is where it is heard who changes what.
+	Audit AuditOptions
 	// Tools are the programs that modules are run with.
 	Tools Tools
 	Log   *slog.Logger
@@ -191,7 +196,11 @@ func (s *Server) listen(ctx context.Context) (net.Listener, error) {
 		return nil, fmt.Errorf("profiles are served on loopback addresses only, and %s is none: leave out --pprof, or listen on 127.0.0.1", address)
 	}
 	file := filepath.Join(s.DataDir, AddressFile)
-	if err := os.WriteFile(file, []byte(l.Addr().String()+"\n"), 0o600); err != nil {
+	err = os.WriteFile(file+".new", []byte(l.Addr().String()+"\n"), 0o600)
+	if err == nil {
+		err = os.Rename(file+".new", file) // whoever reads it finds all of it
+	}
+	if err != nil {
 		l.Close()
 		return nil, fmt.Errorf("write the address of the HTTP endpoints: %w", err)
 	}

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -76,7 +77,9 @@ func runServer(t *testing.T, dir string, change func(*Options)) *running {
 	t.Cleanup(r.stop)
 	eventually(t, "the server says where it listens", func() error {
 		text, err := os.ReadFile(filepath.Join(dir, AddressFile))
-		r.address = strings.TrimSpace(string(text))
+		if r.address = strings.TrimSpace(string(text)); err == nil && r.address == "" {
+			err = errors.New("the file is being written")
+		}
 		return err
 	})
 	return r

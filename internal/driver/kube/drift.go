@@ -77,8 +77,8 @@ func driftOf(live map[string]any, fields []string) *driver.Drift {
 	d := &driver.Drift{Fields: fields[:min(len(fields), driver.MostFields)]}
 	latest := ""
 	for _, entry := range (&unstructured.Unstructured{Object: live}).GetManagedFields() {
-		if entry.Manager == FieldManager || entry.Subresource != "" || entry.FieldsV1 == nil {
-			continue
+		if entry.Manager == FieldManager || entry.Subresource == "status" || entry.FieldsV1 == nil {
+			continue // kubectl scale and autoscalers write by the subresource "scale"
 		}
 		var owned map[string]any
 		if json.Unmarshal(entry.FieldsV1.GetRawBytes(), &owned) != nil {
@@ -89,7 +89,10 @@ func driftOf(live map[string]any, fields []string) *driver.Drift {
 			at = entry.Time.UTC().Format(time.RFC3339)
 		}
 		if at >= latest && slices.ContainsFunc(fields, func(f string) bool { return owns(owned, f) }) {
-			latest, d.Manager = at, entry.Manager
+			latest, d.Manager, d.Written = at, entry.Manager, time.Time{}
+			if entry.Time != nil {
+				d.Written = entry.Time.Time
+			}
 		}
 	}
 	return d
