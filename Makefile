@@ -30,6 +30,7 @@ lint: ## run the linters
 
 generate: ## make generated files anew
 	go generate ./api/...
+	go test ./internal/cli -run '^TestReference$$' -update
 
 clean: ## remove what was built
 	rm -rf bin

@@ -297,6 +297,7 @@ func (p *ApprovalPolicy) Snapshot() PlanApproval {
 	}
 	out.Min, out.Approvers = max(1, p.MinApprovals), slices.Clone(p.Approvers)
 	out.NotAuthor = p.NotAuthor == nil || *p.NotAuthor
+	out.PullRequest = isTrue(p.PullRequest)
 	if d, err := time.ParseDuration(p.ValidFor); err == nil && d > 0 {
 		out.ValidFor = d.String()
 	}
@@ -322,7 +323,8 @@ func (p *ApprovalPolicy) AtLeast(floor *ApprovalPolicy) *ApprovalPolicy {
 		out.Approvers = both
 	}
 	a, b := p.Snapshot(), floor.Snapshot()
-	notAuthor := a.NotAuthor || b.NotAuthor
+	notAuthor, pull := a.NotAuthor || b.NotAuthor, a.PullRequest && b.PullRequest
+	out.PullRequest = &pull
 	out.NotAuthor, out.ValidFor = &notAuthor, min(a.Validity(), b.Validity()).String()
 	return out
 }

@@ -223,6 +223,9 @@ func TestApprovalAtLeast(t *testing.T) {
 			v1alpha1.ApproveAlways, v1alpha1.PlanApproval{Min: 2, NotAuthor: true, ValidFor: "24h0m0s"}},
 		"Others": {"nor for others", &policy{Approvers: []v1alpha1.Approver{bob}}, &policy{Approvers: []v1alpha1.Approver{lead, ann}},
 			v1alpha1.ApproveAlways, v1alpha1.PlanApproval{Min: 1, NotAuthor: true, ValidFor: "24h0m0s", Approvers: []v1alpha1.Approver{lead, ann}}},
+		"Pulls":    {"a pull request is enough where it is for both", &policy{PullRequest: &yes}, &policy{PullRequest: &yes}, v1alpha1.ApproveAlways, v1alpha1.PlanApproval{Min: 1, NotAuthor: true, ValidFor: "24h0m0s", PullRequest: true}},
+		"NoPulls":  {"an Application can't say that it is", &policy{PullRequest: &yes}, &policy{}, v1alpha1.ApproveAlways, v1alpha1.PlanApproval{Min: 1, NotAuthor: true, ValidFor: "24h0m0s"}},
+		"OwnPulls": {"nor can the project where the Application asks for more", &policy{}, &policy{PullRequest: &yes}, v1alpha1.ApproveAlways, v1alpha1.PlanApproval{Min: 1, NotAuthor: true, ValidFor: "24h0m0s"}},
 		"Some": {"but for some of them", &policy{Approvers: []v1alpha1.Approver{bob, lead}}, &policy{Approvers: []v1alpha1.Approver{lead, ann}},
 			v1alpha1.ApproveAlways, v1alpha1.PlanApproval{Min: 1, NotAuthor: true, ValidFor: "24h0m0s", Approvers: []v1alpha1.Approver{lead}}},
 	}

@@ -231,6 +231,10 @@ type PlanApproval struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	ValidFor string `json:"validFor,omitempty"`
+	// PullRequest says that the pull request by which a change has come may be taken
+	// for its approval.
+	// +optional
+	PullRequest bool `json:"pullRequest,omitempty"`
 }
 
 // PlanPhase says what has become of a plan.
@@ -273,6 +277,10 @@ type PlanStatus struct {
 	// +optional
 	// +listType=atomic
 	Approvals []PlanApprovalRecord `json:"approvals,omitempty"`
+	// PullRequests are those that were taken for the approval of the plan.
+	// +optional
+	// +listType=atomic
+	PullRequests []PlanPullRequest `json:"pullRequests,omitempty"`
 	// Conditions: Waiting, while the plan waits for people.
 	// +optional
 	// +listType=map
@@ -280,13 +288,32 @@ type PlanStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
+// PlanPullRequest is a merged pull request that was taken for an approval. People
+// are named as their host knows them.
+type PlanPullRequest struct {
+	// URL of the pull request.
+	URL string `json:"url"`
+	// Revision that has come by it.
+	// +optional
+	Revision string `json:"revision,omitempty"`
+	// MergedBy is who has merged it, MergedAt when.
+	// +optional
+	MergedBy string `json:"mergedBy,omitempty"`
+	// MergedAt is when it was merged.
+	MergedAt metav1.Time `json:"mergedAt"`
+	// ApprovedBy are those who have approved what was merged, and count.
+	// +listType=atomic
+	ApprovedBy []string `json:"approvedBy"`
+}
+
 // PlanApprovalRecord is what somebody has said of a plan.
 type PlanApprovalRecord struct {
-	// Name of the Approval.
+	// Name of the Approval, or the URL of the pull request.
 	Name string `json:"name"`
 	// Decision is Approve or Reject.
 	Decision ApprovalDecision `json:"decision"`
-	// User who has said so, as the API server knows them.
+	// User who has said so, as the API server knows them; of a pull request, as its
+	// host does, followed by " at " and the host.
 	User string `json:"user"`
 	// Groups of the user.
 	// +optional

@@ -184,8 +184,9 @@ type ApprovalPolicy struct {
 	// +kubebuilder:validation:MaxLength=16
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(s|m|h))+$`
 	ValidFor string `json:"validFor,omitempty"`
-	// PullRequest takes a merged pull request for an approval of those who approved
-	// it.
+	// PullRequest takes a merged pull request for the approval of what has come by it,
+	// where minApprovals people who may write to the repository have approved what was
+	// merged. It does not where the policy names approvers. Default: false.
 	// +optional
 	PullRequest *bool `json:"pullRequest,omitempty"`
 }

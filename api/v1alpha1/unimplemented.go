@@ -16,9 +16,6 @@ type gap[T any] struct {
 
 var applicationGaps = []gap[ApplicationSpec]{
 	{"sourceHydrator", false, func(s *ApplicationSpec) bool { return s.SourceHydrator != nil }},
-	{"syncPolicy.approval.pullRequest", false, func(s *ApplicationSpec) bool {
-		return s.SyncPolicy != nil && s.SyncPolicy.Approval.IsRequired() && isTrue(s.SyncPolicy.Approval.PullRequest)
-	}},
 }
 
 var sourceGaps = []gap[ApplicationSource]{

@@ -32,9 +32,8 @@ func TestUnimplemented(t *testing.T) {
 			stop: []string{"spec.sourceHydrator.drySource.plugin"}},
 		"approval turned off": {reason: "what is turned off is not missed",
 			spec: v1alpha1.ApplicationSpec{SyncPolicy: &v1alpha1.SyncPolicy{Approval: &v1alpha1.ApprovalPolicy{Required: ptr(false)}}}},
-		"approval": {reason: "only pull requests are missing, and without them nobody approves too easily",
-			spec: v1alpha1.ApplicationSpec{SyncPolicy: &v1alpha1.SyncPolicy{Approval: &v1alpha1.ApprovalPolicy{PullRequest: ptr(true)}}},
-			all:  []string{"spec.syncPolicy.approval.pullRequest"}},
+		"approval": {reason: "all of it is there",
+			spec: v1alpha1.ApplicationSpec{SyncPolicy: &v1alpha1.SyncPolicy{Approval: &v1alpha1.ApprovalPolicy{PullRequest: ptr(true)}}}},
 		"drift": {reason: "every answer is there",
 			spec: v1alpha1.ApplicationSpec{SyncPolicy: &v1alpha1.SyncPolicy{Drift: &v1alpha1.DriftPolicy{
 				Default: v1alpha1.DriftRevert,

@@ -31,7 +31,7 @@ type options struct {
 func main() {
 	var o options
 	flag.IntVar(&o.modules, "modules", 200, "modules of five resources each")
-	flag.IntVar(&o.sample, "terraform-modules", 40, "how many of these Terraform plans, if it is on the PATH")
+	flag.IntVar(&o.sample, "terraform-modules", 40, "how many of these Terraform plans, if it is on the PATH; 0: none")
 	flag.StringVar(&o.sizes, "sizes", "1000,10000", "resources in large states")
 	flag.IntVar(&o.rounds, "rounds", 10, "how often the probe checks everything")
 	flag.IntVar(&o.syncs, "syncs", 5, "syncs of each kind beside bare applies; 0: none")
@@ -39,6 +39,7 @@ func main() {
 	flag.StringVar(&o.bin, "bin", "bin", "where scripts/tofu has put OpenTofu, providers and the fake cloud")
 	flag.BoolVar(&o.keep, "keep", false, "keep the folder with the modules")
 	flag.Parse()
+	o.rounds, o.parallel = max(o.rounds, 1), max(o.parallel, 1)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	missed, err := run(ctx, o)
 	stop()

@@ -102,7 +102,7 @@ func (r *rig) compareModules(ctx context.Context, t *table) error {
 }
 
 func (r *rig) planModulesWithTerraform(ctx context.Context, dirs []string, what string, m *probed, t *table) error {
-	if r.terraform == "" {
+	if r.terraform == "" || r.o.sample <= 0 {
 		return nil
 	}
 	sample := dirs[:min(len(dirs), r.o.sample)]

@@ -20,15 +20,27 @@ import (
 
 const auditLong = `Reads the ledger: who changed what, with which commits, approved by whom, and how
 it ended. It reads the ledger's files, also while the engine runs: those of
-plumb up, or those in --dir, on the machine that has them or from a copy.`
+plumb up, those in --dir, or a copy of what the server at --server has. Each time
+the copy is brought up to date it is verified that the ledger only grew.`
 
 // ledgerFolder is where commands find a ledger.
 type ledgerFolder struct {
 	dir      string
 	database string
+	key      string
+	remote   remoteLedger
 }
 
+// bind adds the flags of commands that read.
 func (f *ledgerFolder) bind(c commandline, flags *pflag.FlagSet) {
+	f.bindFolder(c, flags)
+	f.remote.bind(flags)
+	flags.StringVar(&f.key, "key", "", "`FILE` with the public keys to trust, as plumb audit checkpoint --keys prints them")
+	_ = cobra.MarkFlagFilename(flags, "key")
+}
+
+// bindFolder adds those of commands that work on the ledger's own folder only.
+func (f *ledgerFolder) bindFolder(c commandline, flags *pflag.FlagSet) {
 	c.connection.bindDataDir(flags)
 	flags.StringVar(&f.dir, "dir", "", "`DIR` of the ledger, or of a copy of it (default: that of plumb up)")
 	flags.StringVar(&f.database, "index-database-file", "", "`FILE` with the address of the PostgreSQL database of the index, if it is not beside the log")
@@ -54,13 +66,47 @@ func (f *ledgerFolder) postgres() (string, error) {
 	return strings.TrimSpace(string(raw)), nil
 }
 
+// keys are those to trust, or nil.
+func (f *ledgerFolder) keys() (*ledger.Keys, error) {
+	if f.key == "" {
+		return nil, nil
+	}
+	keys, err := ledger.ReadKeys(f.key)
+	return &keys, err
+}
+
+// find gives the folder to read: of a server's ledger, that of its copy, which is
+// brought up to date.
+func (f *ledgerFolder) find(ctx context.Context, c commandline) (dir, postgres string, keys *ledger.Keys, err error) {
+	if keys, err = f.keys(); err != nil {
+		return "", "", nil, err
+	}
+	if f.remote.server == "" {
+		if err := f.remote.stray(); err != nil {
+			return "", "", nil, err
+		}
+		postgres, err = f.postgres()
+		return f.path(c), postgres, keys, err
+	}
+	if f.database != "" {
+		return "", "", nil, errors.New("--index-database-file: the copy of a server's ledger has an index of its own")
+	}
+	dir, err = f.remote.copy(ctx, c, f.dir, keys)
+	return dir, "", nil, err // the copy has the keys, and those that they name
+}
+
 // read opens the ledger for what do does with it.
 func (f *ledgerFolder) read(ctx context.Context, c commandline, do func(*ledger.Reader) error) error {
-	postgres, err := f.postgres()
+	dir, postgres, keys, err := f.find(ctx, c)
 	if err != nil {
 		return err
 	}
-	r, err := ledger.OpenReader(ctx, f.path(c), postgres)
+	var r *ledger.Reader
+	if keys != nil {
+		r, err = ledger.OpenReaderWith(ctx, dir, postgres, *keys)
+	} else {
+		r, err = ledger.OpenReader(ctx, dir, postgres)
+	}
 	if err != nil {
 		return err
 	}
@@ -294,7 +340,7 @@ old one: what was signed before stays signed with the old one.`,
 			return nil
 		},
 	}
-	f.bind(c, cmd.Flags())
+	f.bindFolder(c, cmd.Flags())
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os/user"
@@ -208,7 +209,7 @@ says what the log says. The engine may run meanwhile.
 
 Without --key the public keys in the ledger's folder are trusted. Without --witness,
 a checkpoint that was kept elsewhere, somebody who has the private key could have
-rewritten everything.
+rewritten everything. With --server the copy is the witness, since it was begun.
 
 Exits with 0 when nothing is wrong, with 1 when the ledger was tampered with, and
 with 2 when it could not be verified.`
@@ -216,7 +217,7 @@ with 2 when it could not be verified.`
 func (c commandline) newAuditVerifyCommand() *cobra.Command {
 	var f ledgerFolder
 	var o output
-	var key, witness string
+	var witness string
 	cmd := &cobra.Command{
 		Use:     "verify",
 		Short:   "Verify that nothing in the ledger was changed",
@@ -224,14 +225,17 @@ func (c commandline) newAuditVerifyCommand() *cobra.Command {
 		Example: "  plumb audit verify --key ledger.pub --witness witness",
 		Args:    cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			v, err := c.verify(cmd.Context(), f, key, witness)
+			v, since, err := c.verify(cmd.Context(), f, witness)
+			if tampered := (*ledger.TamperedError)(nil); errors.As(err, &tampered) {
+				return exitError{1, err}
+			}
 			if err != nil {
 				return exitError{2, err}
 			}
 			if o.machine() {
 				err = o.print(c.streams.Out, verdictOf(v))
 			} else {
-				c.showVerdict(v)
+				c.showVerdict(v, since)
 			}
 			if tampered := v.Err(); err == nil && tampered != nil {
 				return exitError{1, tampered}
@@ -241,33 +245,31 @@ func (c commandline) newAuditVerifyCommand() *cobra.Command {
 	}
 	f.bind(c, cmd.Flags())
 	o.bind(cmd, "json", "yaml")
-	cmd.Flags().StringVar(&key, "key", "", "`FILE` with the public keys, as plumb audit checkpoint --keys prints them")
 	cmd.Flags().StringVar(&witness, "witness", "", "`FILE` with a checkpoint of this ledger, as plumb audit checkpoint prints it")
-	_ = cmd.MarkFlagFilename("key")
 	_ = cmd.MarkFlagFilename("witness")
 	return cmd
 }
 
-func (c commandline) verify(ctx context.Context, f ledgerFolder, key, witness string) (ledger.Verdict, error) {
-	o := ledger.VerifyOptions{Dir: f.path(c)}
-	var err error
-	if o.Postgres, err = f.postgres(); err != nil {
-		return ledger.Verdict{}, err
+// verify gives also since when there is a copy of a server's ledger, which has
+// witnessed all that was added to it.
+func (c commandline) verify(ctx context.Context, f ledgerFolder, witness string) (v ledger.Verdict, since time.Time, err error) {
+	dir, postgres, keys, err := f.find(ctx, c)
+	if err != nil {
+		return v, since, err
 	}
+	if f.remote.server != "" {
+		since, _ = ledger.Seen(dir)
+	}
+	o := ledger.VerifyOptions{Dir: dir, Postgres: postgres, Keys: keys}
 	if o.Witness, err = readOptional(witness); err != nil {
-		return ledger.Verdict{}, fmt.Errorf("read the witness's checkpoint: %w", err)
+		return v, since, fmt.Errorf("read the witness's checkpoint: %w", err)
 	}
-	if key != "" {
-		keys, err := ledger.ReadKeys(key)
-		if err != nil {
-			return ledger.Verdict{}, err
-		}
-		o.Keys = &keys
-	}
-	return ledger.Verify(ctx, o)
+	v, err = ledger.Verify(ctx, o)
+	v.KnownKeys = v.KnownKeys || f.key != ""
+	return v, since, err
 }
 
-func (c commandline) showVerdict(v ledger.Verdict) {
+func (c commandline) showVerdict(v ledger.Verdict, since time.Time) {
 	p := c.palette()
 	say := func(format string, args ...any) { fmt.Fprintf(c.streams.Out, format+"\n", args...) }
 	say("Ledger:       %s", v.Origin)
@@ -281,12 +283,19 @@ func (c commandline) showVerdict(v ledger.Verdict) {
 	default:
 		say("Index:        all entries fit")
 	}
-	if v.Witness != nil {
+	switch {
+	case v.Witness != nil:
 		say("Witness:      knew %s", plural64(*v.Witness))
-	} else {
+	case !since.IsZero():
+		say("Witness:      this copy: the ledger only grew since %s", since.Local().Format(time.DateTime))
+	default:
 		say("Witness:      none: who has the private key could have rewritten everything")
 	}
-	if !v.KnownKeys {
+	switch {
+	case v.KnownKeys:
+	case !since.IsZero():
+		say("Keys:         those that were trusted when the copy was begun, and those that they name")
+	default:
 		say("Keys:         those in the ledger's own folder")
 	}
 	for _, finding := range v.Findings {

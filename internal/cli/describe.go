@@ -39,6 +39,9 @@ needs attention, its resources, its last operation and its events.`,
 				return o.print(c.streams.Out, description{Application: a.object.Object, Events: events})
 			}
 			d := describer{out: c.streams.Out, p: c.palette(), now: time.Now()}
+			if p := c.connection.projectOf(cmd.Context(), a); p != nil {
+				d.floor = p.Spec.Approval
+			}
 			if v, err := c.connection.windowsFor(cmd.Context(), a, d.now); err == nil && len(v.Windows) > 0 {
 				d.windows = &v
 			}
@@ -105,6 +108,8 @@ type describer struct {
 	now time.Time
 	// windows are those that are for the Application, if there are any.
 	windows *windowsView
+	// floor is what the project asks for at least.
+	floor *v1alpha1.ApprovalPolicy
 }
 
 func (d describer) field(name, value string) {
@@ -122,7 +127,10 @@ func (d describer) describe(a application, events []eventLine) {
 		d.field("Source", printable(sourceText(s)))
 	}
 	d.field("Destination", printable(destinationText(a)))
-	d.field("Policy", policyText(a))
+	d.field("Policy", policyText(a, d.floor))
+	if text := approvalText(a, d.floor); text != "" {
+		d.field("Approval", printable(text))
+	}
 	for _, dep := range a.Spec.DependsOn {
 		d.field("Depends on", printable(dependencyText(dep)))
 	}
@@ -314,11 +322,13 @@ func dependencyText(r v1alpha1.ApplicationRef) string {
 	return strings.Join(parts, "/")
 }
 
-// policyText says in a few words when an Application is synced.
-func policyText(a application) string {
+// policyText says in a few words when an Application is synced. floor is what its
+// project asks for.
+func policyText(a application, floor *v1alpha1.ApprovalPolicy) string {
 	p := a.Spec.SyncPolicy
+	when := approvalOf(a, floor).GetWhen()
 	if p == nil || p.Automated == nil || p.Automated.Enabled != nil && !*p.Automated.Enabled {
-		if p != nil && p.Approval.GetWhen() == v1alpha1.ApproveAlways {
+		if when == v1alpha1.ApproveAlways {
 			return "synced when a plan is approved (plumb plans " + a.key.Name + ")"
 		}
 		return "manual: synced when asked (plumb sync " + a.key.Name + ")"
@@ -330,7 +340,7 @@ func policyText(a application) string {
 	if isTrue(p.Automated.SelfHeal) {
 		text += ", heals itself"
 	}
-	switch p.Approval.GetWhen() {
+	switch when {
 	case v1alpha1.ApproveAlways:
 		text += ", when approved"
 	case v1alpha1.ApproveDestructive:
@@ -338,6 +348,47 @@ func policyText(a application) string {
 	case v1alpha1.ApproveDrift:
 		text += " when approved"
 	default:
+	}
+	return text
+}
+
+// approvalOf is what an Application and its project ask for together.
+func approvalOf(a application, floor *v1alpha1.ApprovalPolicy) *v1alpha1.ApprovalPolicy {
+	var own *v1alpha1.ApprovalPolicy
+	if a.Spec.SyncPolicy != nil {
+		own = a.Spec.SyncPolicy.Approval
+	}
+	return own.AtLeast(floor)
+}
+
+// approvalText says who must approve what, and who asks for that; nothing where
+// nobody does.
+func approvalText(a application, floor *v1alpha1.ApprovalPolicy) string {
+	policy := approvalOf(a, floor)
+	if !policy.IsRequired() {
+		return ""
+	}
+	what := map[v1alpha1.ApprovalWhen]string{
+		v1alpha1.ApproveDestructive: "what deletes or replaces something", v1alpha1.ApproveDrift: "what puts drift right",
+	}[policy.GetWhen()]
+	s := policy.Snapshot()
+	text := cmp.Or(what, "every change") + ": " + plural(int(s.Min), "approval")
+	var who []string
+	for _, approver := range s.Approvers {
+		who = append(who, cmp.Or(approver.User, "group "+approver.Group))
+	}
+	if len(who) > 0 {
+		text += " of " + strings.Join(who, ", ")
+	}
+	if s.NotAuthor {
+		text += ", not by who made the change"
+	}
+	text += ", good for " + s.ValidFor
+	switch own := approvalOf(a, nil); {
+	case !own.IsRequired():
+		text += " (project " + a.project() + " asks for it)"
+	case floor.IsRequired():
+		text += " (the Application and project " + a.project() + " ask for it)"
 	}
 	return text
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -38,6 +39,10 @@ shows all. How the values differ now is shown by "plumb diff".`,
 					all = []v1alpha1.DriftStatus{}
 				}
 				return o.print(c.streams.Out, all)
+			}
+			if len(all) == 0 {
+				fmt.Fprintln(c.streams.Err, "Nothing has drifted.")
+				return nil
 			}
 			t := newTable(c.streams.Out, "SINCE", "LASTED", "ENDED", "RESOURCE", "FIELDS", "BY")
 			for _, d := range all {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,6 +23,13 @@ import (
 	"github.com/plumb-dev/plumb/internal/engine"
 )
 
+func atMostOneProject(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return usageError(cmd, "name one project only")
+	}
+	return nil
+}
+
 var errWhatToFreeze = errors.New("name a project, or give --all for all of them")
 
 func (c commandline) newFreezeCommand() *cobra.Command {
@@ -32,11 +41,13 @@ func (c commandline) newFreezeCommand() *cobra.Command {
 		Long: `Stops all changes: syncs, heals and deletions. Drift is still looked for and
 shown. It takes the verb "freeze" on the AppProject (for --all: on all of them).
 
+Each API group has its project "default": both are meant by that name.
+
 Who may override gets a sync through: plumb sync NAME --override --reason WHY.`,
 		Example: `  plumb freeze shop --reason "the launch" --until 24h
   plumb freeze --all --reason "database migration" --until 2026-12-01T06:00:00Z
   plumb thaw shop`,
-		Args: cobra.MaximumNArgs(1),
+		Args: atMostOneProject,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if all == (len(args) == 1) {
 				return errWhatToFreeze
@@ -57,7 +68,7 @@ Who may override gets a sync through: plumb sync NAME --override --reason WHY.`,
 	c.connection.bind(cmd.Flags())
 	cmd.Flags().BoolVar(&all, "all", false, "all projects")
 	cmd.Flags().StringVar(&reason, "reason", "", "`WHY`, for all who are held up")
-	cmd.Flags().StringVar(&until, "until", "", "`TIME` at which changes go on by themselves: a duration (4h) or 2026-12-01T06:00:00Z")
+	cmd.Flags().StringVar(&until, "until", "", "`TIME` at which changes go on by themselves: a duration (4h, 2d) or 2026-12-01T06:00:00Z")
 	return cmd
 }
 
@@ -66,7 +77,7 @@ func (c commandline) newThawCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "thaw PROJECT|--all",
 		Short: "Let changes go on that were frozen",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  atMostOneProject,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if all == (len(args) == 1) {
 				return errWhatToFreeze
@@ -74,19 +85,7 @@ func (c commandline) newThawCommand() *cobra.Command {
 			if all {
 				return c.thawAll(cmd.Context())
 			}
-			p, err := c.connection.oneProject(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if p.Spec.Freeze == nil {
-				fmt.Fprintf(c.streams.Out, "project %s is not frozen\n", p.key)
-				return nil
-			}
-			if _, err := c.connection.setFreeze(cmd.Context(), p.key, nil); err != nil {
-				return err
-			}
-			fmt.Fprintf(c.streams.Out, "project %s thawed: its changes go on\n", p.key)
-			return nil
+			return c.thaw(cmd.Context(), args[0])
 		},
 	}
 	c.connection.bind(cmd.Flags())
@@ -99,17 +98,32 @@ func parseUntil(text string, now time.Time) (*metav1.Time, error) {
 	if text == "" {
 		return nil, nil
 	}
-	if d, err := time.ParseDuration(text); err == nil && d > 0 {
-		return &metav1.Time{Time: now.Add(d).UTC().Truncate(time.Second)}, nil
+	if at, ok := after(text, now); ok {
+		return &metav1.Time{Time: at.UTC().Truncate(time.Second)}, nil
 	}
 	at, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return nil, fmt.Errorf("--until %q is no time: write a duration such as 4h, or a time such as 2026-12-01T06:00:00Z", text)
+		return nil, fmt.Errorf("--until %q is no time: write a duration such as 4h or 2d, or a time such as 2026-12-01T06:00:00Z", text)
 	}
 	if !at.After(now) {
 		return nil, fmt.Errorf("--until %s is over already", text)
 	}
 	return &metav1.Time{Time: at.UTC()}, nil
+}
+
+// after gives the time a duration from now: 90m, 12h, 30d, 2w.
+func after(text string, now time.Time) (time.Time, bool) {
+	if d, err := time.ParseDuration(text); err == nil && d > 0 {
+		return now.Add(d), true
+	}
+	for unit, days := range map[string]int{"d": 1, "w": 7} {
+		if number, ok := strings.CutSuffix(text, unit); ok {
+			if n, err := strconv.Atoi(number); err == nil && n > 0 && n < 100_000 {
+				return now.AddDate(0, 0, n*days), true
+			}
+		}
+	}
+	return time.Time{}, false
 }
 
 func (c commandline) newFreeze(ctx context.Context, reason string, until *metav1.Time) (*v1alpha1.Freeze, error) {
@@ -122,7 +136,7 @@ func (c commandline) newFreeze(ctx context.Context, reason string, until *metav1
 }
 
 func (c commandline) freeze(ctx context.Context, name, reason string, until *metav1.Time) error {
-	p, err := c.connection.projectToFreeze(ctx, name)
+	keys, err := c.connection.projectsToFreeze(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -130,15 +144,42 @@ func (c commandline) freeze(ctx context.Context, name, reason string, until *met
 	if err != nil {
 		return err
 	}
-	after, err := c.connection.setFreeze(ctx, p, f)
+	var errs []error
+	for _, key := range keys {
+		after, err := c.connection.setFreeze(ctx, key, f)
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case after.Spec.Freeze == nil:
+			errs = append(errs, fmt.Errorf("project %s is not frozen: its definition is not Plumb's and has no place for it; use a deny window in spec.syncWindows", key))
+		default:
+			fmt.Fprintf(c.streams.Out, "project %s frozen%s: `plumb thaw %s` lets changes go on\n", key, untilText(until), name)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c commandline) thaw(ctx context.Context, name string) error {
+	found, err := c.connection.meant(ctx, name)
 	if err != nil {
 		return err
 	}
-	if after.Spec.Freeze == nil {
-		return fmt.Errorf("project %s is not frozen: its definition is not Plumb's and has no place for it; use a deny window in spec.syncWindows", p)
+	var errs []error
+	for _, p := range found {
+		if p.Spec.Freeze == nil {
+			continue
+		}
+		if _, err := c.connection.setFreeze(ctx, p.key, nil); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		fmt.Fprintf(c.streams.Out, "project %s thawed: its changes go on\n", p.key)
 	}
-	fmt.Fprintf(c.streams.Out, "project %s frozen%s: `plumb thaw %s` lets changes go on\n", p, untilText(until), name)
-	return nil
+	frozen := slices.ContainsFunc(found, func(p project) bool { return p.Spec.Freeze != nil })
+	if !frozen {
+		fmt.Fprintf(c.streams.Out, "project %s is not frozen\n", found[0].key)
+	}
+	return errors.Join(errs...)
 }
 
 func untilText(until *metav1.Time) string {
@@ -148,19 +189,50 @@ func untilText(until *metav1.Time) string {
 	return " until " + until.Local().Format(time.DateTime)
 }
 
-// projectToFreeze is the project that is meant. The project "default" is there
+// meant are the projects that a name means to whoever freezes: one, but for the
+// name "default" all that are called so.
+func (k *connection) meant(ctx context.Context, name string) ([]project, error) {
+	if name == v1alpha1.DefaultProject {
+		if found, err := k.projectsNamed(ctx, name); err != nil || len(found) > 0 {
+			return found, err
+		}
+	}
+	p, err := k.oneProject(ctx, name)
+	return []project{p}, err
+}
+
+// projectsToFreeze are the projects that are meant. A project "default" is there
 // before anybody has made it: it is made as it is.
-func (k *connection) projectToFreeze(ctx context.Context, name string) (engine.Key, error) {
+func (k *connection) projectsToFreeze(ctx context.Context, name string) ([]engine.Key, error) {
+	var keys []engine.Key
+	if name != v1alpha1.DefaultProject {
+		p, err := k.oneProject(ctx, name)
+		return append(keys, p.key), err
+	}
 	found, err := k.projectsNamed(ctx, name)
 	if err != nil {
-		return engine.Key{}, err
+		return nil, err
 	}
-	if len(found) > 0 || name != v1alpha1.DefaultProject {
-		p, err := k.oneProject(ctx, name)
-		return p.key, err
+	for _, p := range found {
+		keys = append(keys, p.key)
 	}
-	key := engine.Key{Group: v1alpha1.Group, Namespace: controller.SystemNamespace, Name: name}
-	return key, k.createDefault(ctx, key)
+	apps, err := k.list(ctx, "", metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	for _, gv := range groups {
+		there := func(key engine.Key) bool { return key.Group == gv.Group }
+		used := slices.ContainsFunc(apps, func(a application) bool { return a.key.Group == gv.Group && a.project() == name })
+		if slices.ContainsFunc(keys, there) || gv.Group != v1alpha1.Group && !used {
+			continue
+		}
+		key := engine.Key{Group: gv.Group, Namespace: controlNamespace(gv.Group), Name: name}
+		if err := k.createDefault(ctx, key); err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
 }
 
 func (k *connection) setFreeze(ctx context.Context, key engine.Key, f *v1alpha1.Freeze) (project, error) {
@@ -186,7 +258,7 @@ func (k *connection) setFreeze(ctx context.Context, key engine.Key, f *v1alpha1.
 func (k *connection) createDefault(ctx context.Context, key engine.Key) error {
 	p := controller.DefaultProject()
 	p.Namespace = key.Namespace
-	p.APIVersion, p.Kind = v1alpha1.GroupVersion.String(), v1alpha1.AppProjectKind
+	p.APIVersion, p.Kind = key.Group+"/"+v1alpha1.Version, v1alpha1.AppProjectKind
 	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(p)
 	if err != nil {
 		return fmt.Errorf("encode the project: %w", err)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -92,9 +93,19 @@ func TestFreezeAndThaw(t *testing.T) {
 	t.Cleanup(func() {
 		_ = w.k.projects(v1alpha1.Group, controller.SystemNamespace).Delete(context.Background(), "default", metav1.DeleteOptions{})
 	})
+	w.expect(0, []string{"project plumb-system/default is frozen", "launch"}, "windows", "plumb.dev/plumb-system/default")
 	w.expect(0, []string{"thawed"}, "thaw", "default")
+	w.expect(0, []string{"is not frozen"}, "thaw", "default")
+	w.application(v1alpha1.ArgoGroup, "theirs", strings.Replace(plainSpec, "project: shop", "project: default", 1), goodStatus)
+	w.expect(0, []string{"project plumb-system/default frozen", "project argoproj.io/argocd/default frozen"}, "freeze", "default", "--reason", "launch", "--until", "2d")
+	t.Cleanup(func() {
+		_ = w.k.projects(v1alpha1.ArgoGroup, controller.ArgoNamespace).Delete(context.Background(), "default", metav1.DeleteOptions{})
+	})
+	w.expect(0, []string{"project plumb-system/default thawed", "project argoproj.io/argocd/default thawed"}, "thaw", "default")
+	w.expect(1, []string{"name one project only"}, "freeze", "a", "b", "--reason", "x")
 	w.expect(0, []string{"all projects frozen"}, "freeze", "--all", "--reason", "launch")
 	w.expect(0, []string{"all projects frozen until"}, "freeze", "--all", "--reason", "longer", "--until", "1h")
+	w.expect(0, []string{"all projects are frozen", "longer"}, "windows", "plumb.dev/plumb-system/frosty")
 	w.expect(0, []string{"thawed"}, "thaw", "--all")
 	w.expect(0, []string{"not all is frozen"}, "thaw", "--all")
 }
@@ -112,7 +123,7 @@ conditions: [{type: Pinned, message: pinned at aaaaaaa}]
 `)
 	name := w.namespace + "/web"
 	w.expect(1, []string{"say why with --reason"}, "pin", name)
-	w.expect(0, []string{"pinned at aaaaaaa (plumb unpin web"}, "pin", name, "--reason", "checkout fails", "--override")
+	w.expect(0, []string{"pinned at aaaaaaa (plumb unpin web"}, "pin", name, "--wait=false", "--reason", "checkout fails", "--override")
 	a := w.get(key)
 	pin, _ := v1alpha1.PinOf(a.Annotations)
 	want := v1alpha1.Pin{Revisions: []string{strings.Repeat("a", 40)}, By: w.k.username(t.Context()), At: pin.At, Reason: "checkout fails"}
@@ -124,16 +135,47 @@ conditions: [{type: Pinned, message: pinned at aaaaaaa}]
 	}
 	w.expect(0, []string{"(pinned)"}, "get", name)
 	w.expect(0, []string{"PINNED:"}, "describe", name)
-	w.expect(0, []string{"pinned at bbbbbbb; an operation is in progress"}, "pin", name, "--reason", "x", "--to", "1")
-	w.expect(0, []string{"pinned at ccccccc"}, "pin", name, "--reason", "x", "--to", "cccccccc")
-	w.expect(0, []string{"pinned at v1.2.3"}, "pin", name, "--reason", "x", "--to", "v1.2.3")
-	w.expect(1, []string{"2 revisions were given"}, "pin", name, "--reason", "x", "--to", "aaaa,bbbb")
+	w.expect(0, []string{"pinned at bbbbbbb; an operation is in progress"}, "pin", name, "--wait=false", "--reason", "x", "--to", "1")
+	w.expect(0, []string{"pinned at ccccccc"}, "pin", name, "--wait=false", "--reason", "x", "--to", "cccccccc")
+	w.expect(0, []string{"pinned at v1.2.3"}, "pin", name, "--wait=false", "--reason", "x", "--to", "v1.2.3")
+	w.expect(1, []string{"2 revisions were given"}, "pin", name, "--wait=false", "--reason", "x", "--to", "aaaa,bbbb")
 	w.expect(0, []string{"follows Git again", "plumb sync web"}, "unpin", name)
 	w.expect(0, []string{"is not pinned"}, "unpin", name)
-	w.expect(0, []string{"pinned at ccccccc", "plumb unpin web"}, "rollback", name, "--pin", "--reason", "y", "--to", "cccccccc")
+	w.expect(0, []string{"pinned at ccccccc", "plumb unpin web"}, "rollback", name, "--pin", "--wait=false", "--reason", "y", "--to", "cccccccc")
 	w.expect(0, []string{"follows Git again"}, "unpin", name)
 	if _, pinned := v1alpha1.PinOf(w.get(key).Annotations); pinned {
 		t.Error("it is pinned still")
+	}
+}
+
+// TestPinIsTakenUp waits for the engine, and says what it says.
+func TestPinIsTakenUp(t *testing.T) {
+	w := newWorld(t)
+	key := w.application(v1alpha1.Group, "web", plainSpec, goodStatus)
+	name := w.namespace + "/web"
+	w.expect(1, []string{"nobody has taken that up within 100ms", "does the engine run?"}, "pin", name, "--reason", "x", "--to", "aaaaaaa", "--timeout", "100ms")
+	for to, c := range map[string]struct {
+		reason, conditions string
+		code               int
+		words              []string
+	}{
+		"deadbee": {"there is no such revision", "{type: ComparisonError, message: 'revision deadbee is not in the repository'}", 1, []string{"pinned at deadbee", "can't be held there (ComparisonError: revision deadbee is not in the repository)", "plumb unpin web"}},
+		"bbbbbbb": {"what ailed it before is no matter of the pin's", "{type: SyncError, message: checkout fails}", 0, []string{"pinned at bbbbbbb"}},
+	} {
+		t.Run(to, func(t *testing.T) {
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				w.expect(c.code, c.words, "pin", name, "--reason", c.reason, "--to", to, "--timeout", "30s")
+			}()
+			w.eventually("it is pinned", func() bool {
+				pin, _ := v1alpha1.PinOf(w.get(key).Annotations)
+				return pin.Revisions != nil && pin.Revisions[0] == to
+			})
+			pin, _ := v1alpha1.PinOf(w.get(key).Annotations)
+			w.status(key, "conditions:\n- "+c.conditions+"\n- {type: Pinned, message: "+strconv.Quote(pin.String()+"; Git has ccccccc meanwhile")+"}\n")
+			<-ended
+		})
 	}
 }
 

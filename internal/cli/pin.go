@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/retry"
@@ -23,6 +24,15 @@ type pinRequest struct {
 	to, reason string
 	// override asks to be let through closed windows, freezes and approvals.
 	override bool
+	// wait is whether to wait until the pin is taken up, timeout how long.
+	wait    bool
+	timeout time.Duration
+}
+
+// bindWait adds the flags for waiting, whose help begins with words.
+func (r *pinRequest) bindWait(flags *pflag.FlagSet, words string) {
+	flags.BoolVar(&r.wait, "wait", true, words+"wait until it is taken up: a revision that does not exist is an error then")
+	flags.DurationVar(&r.timeout, "timeout", time.Minute, words+"how long to wait; 0 is without end")
 }
 
 func (r *pinRequest) check() error {
@@ -42,7 +52,8 @@ func (c commandline) newPinCommand() *cobra.Command {
 emergencies: nothing has to be built or merged, and syncs do not fight it. To make
 it last, revert the commit in Git.
 
-Without --to it goes back to the last revision that was healthy.`,
+Without --to it goes back to the last revision that was healthy. It waits until the
+pin is taken up, not until the revision is synced: plumb wait does that.`,
 		Example: `  plumb pin web --reason "checkout fails"
   plumb pin web --to 12 --reason "checkout fails"        # an ID of plumb history
   plumb pin web --to 3f2c1d0 --reason "checkout fails"
@@ -65,6 +76,7 @@ Without --to it goes back to the last revision that was healthy.`,
 	cmd.Flags().StringVar(&r.to, "to", "", "`REVISION` or ID of plumb history; with several sources, revisions with commas between them")
 	cmd.Flags().StringVar(&r.reason, "reason", "", "`WHY`, shown until the pin is taken away")
 	cmd.Flags().BoolVar(&r.override, "override", false, "also in a closed sync window or a freeze (takes the verb override)")
+	r.bindWait(cmd.Flags(), "")
 	return cmd
 }
 
@@ -141,6 +153,11 @@ func (c commandline) pin(ctx context.Context, a application, r pinRequest) error
 	if err != nil {
 		return c.connection.explain(err)
 	}
+	if r.wait {
+		if err := c.awaitPin(ctx, a, pin, r.timeout); err != nil {
+			return err
+		}
+	}
 	var short []string
 	for _, revision := range pin.Revisions {
 		short = append(short, shortRevision(revision))
@@ -153,6 +170,41 @@ func (c commandline) pin(ctx context.Context, a application, r pinRequest) error
 		}
 	}
 	fmt.Fprintf(c.streams.Out, "%s pinned at %s%s (plumb unpin %s follows Git again)\n", a.key, strings.Join(short, ", "), next, a.key.Name)
+	return nil
+}
+
+// awaitPin waits until a pin is taken up, and says what is wrong with it, if it is.
+func (c commandline) awaitPin(ctx context.Context, a application, pin v1alpha1.Pin, timeout time.Duration) error {
+	ctx, cancel := withTimeout(ctx, timeout)
+	defer cancel()
+	problem := ""
+	err := c.connection.watchOne(ctx, a.key, func(now application, gone bool) (bool, error) {
+		switch set, pinned := v1alpha1.PinOf(now.Annotations); {
+		case gone:
+			return true, fmt.Errorf("application %s was deleted meanwhile", a.key)
+		case !pinned || set.String() != pin.String():
+			return true, fmt.Errorf("somebody has pinned or unpinned %s meanwhile", a.key)
+		}
+		taken := false
+		problem = ""
+		for _, condition := range now.Status.Conditions {
+			switch condition.Type {
+			case v1alpha1.ConditionPinned:
+				taken = strings.HasPrefix(condition.Message, pin.String())
+			case v1alpha1.ConditionComparisonError, v1alpha1.ConditionInvalidSpecError:
+				problem = condition.Type + ": " + printable(condition.Message)
+			}
+		}
+		return taken, nil
+	})
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%s is %s, and nobody has taken that up within %s: does the engine run? (`plumb up` runs it, on another cluster `plumb server` does)", a.key, printable(pin.String()), timeout)
+	case err != nil:
+		return err
+	case problem != "":
+		return fmt.Errorf("%s is %s, and can't be held there (%s): pin it at another revision, or let it follow Git again by plumb unpin %s", a.key, printable(pin.String()), problem, a.key.Name)
+	}
 	return nil
 }
 

@@ -27,6 +27,7 @@ type rollbackFlags struct {
 	// pin holds it there at once instead, and why, with the gates overridden or not.
 	pin, override bool
 	reason        string
+	request       pinRequest
 }
 
 // check refuses flags that do not go together.
@@ -54,8 +55,8 @@ func (c commandline) newRollbackCommand() *cobra.Command {
 		Long: `Makes one commit in Git that takes back what has changed since a revision, and pushes
 it as a branch. Git is the truth: what runs follows once the branch is merged.
 
---to (or a second word) names a line of "plumb history" by its ID, or a commit. Without it, that is the
-revision that was synced before the current one.
+--to (or a second word) names a line of "plumb history" by its ID, or a commit.
+Without it, that is the revision that was synced before the current one.
 
 Only the Application's own folder goes back, and its files of values; commits that
 touched it are listed in the message. What others have in the same repository stays.
@@ -107,12 +108,14 @@ With --pin no commit is made: the Application is held at that revision at once, 
 	flags.BoolVar(&f.pin, "pin", false, "make no commit: hold the Application there at once (plumb pin)")
 	flags.StringVar(&f.reason, "reason", "", "with --pin: `WHY`, shown until the pin is taken away")
 	flags.BoolVar(&f.override, "override", false, "with --pin: also in a closed sync window or a freeze (takes the verb override)")
+	f.request.bindWait(flags, "with --pin: ")
 	return cmd
 }
 
 // rollbackByPin holds an Application at an earlier revision.
 func (c commandline) rollbackByPin(ctx context.Context, name string, s selection, f rollbackFlags) error {
-	r := pinRequest{to: f.to, reason: f.reason, override: f.override}
+	r := f.request
+	r.to, r.reason, r.override = f.to, f.reason, f.override
 	if err := r.check(); err != nil {
 		return err
 	}
@@ -120,10 +123,14 @@ func (c commandline) rollbackByPin(ctx context.Context, name string, s selection
 	if err != nil {
 		return err
 	}
+	to, err := pinRevisions(a, r.to)
+	if err != nil {
+		return err
+	}
 	if err := c.pin(ctx, a, r); err != nil {
 		return err
 	}
-	fmt.Fprintf(c.streams.Err, "Git still says otherwise: plumb rollback %s --to … makes the commit, and then plumb unpin %s\n", a.key.Name, a.key.Name)
+	fmt.Fprintf(c.streams.Err, "Git still says otherwise: plumb rollback %s --to %s makes the commit, and then plumb unpin %s\n", a.key.Name, shortRevision(to[0]), a.key.Name)
 	return nil
 }
 

@@ -95,10 +95,10 @@ func newRootCommand(streams Streams, env environment) *cobra.Command {
 	addGroup(root, groupRun, c.newUpCommand(), c.newDownCommand(), c.newResetCommand(), newServerCommand(streams, env))
 	addGroup(root, groupLook,
 		c.newGetCommand(), c.newDescribeCommand(), c.newDiffCommand(), c.newPlanCommand(), c.newPlansCommand(), c.newPreviewCommand(),
-		c.newTreeCommand(), c.newHistoryCommand(), c.newLogsCommand(), c.newWindowsCommand(),
+		c.newTreeCommand(), c.newHistoryCommand(), c.newDriftCommand(), c.newLogsCommand(), c.newWindowsCommand(),
 		c.newAuditCommand(), c.newReportCommand())
 	addGroup(root, groupChange,
-		c.newSyncCommand(), c.newApproveCommand(), c.newRejectCommand(), c.newRefreshCommand(), c.newStateCommand(), c.newWaitCommand(), c.newRollbackCommand(), c.newAdoptCommand(), c.newDriftCommand(),
+		c.newSyncCommand(), c.newApproveCommand(), c.newRejectCommand(), c.newRefreshCommand(), c.newStateCommand(), c.newWaitCommand(), c.newRollbackCommand(), c.newAdoptCommand(),
 		c.newPinCommand(), c.newUnpinCommand(), c.newFreezeCommand(), c.newThawCommand(), c.newDeleteCommand(), c.newDestroyCommand())
 	addGroup(root, groupCheck,
 		c.newRenderCommand(), newHealthCommand(streams), newValidateCommand(streams), c.newNotifyCommand(), c.newVersionCommand())

@@ -8,8 +8,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/controller"
+	"github.com/plumb-dev/plumb/internal/engine"
 	"github.com/plumb-dev/plumb/internal/window"
 )
 
@@ -44,12 +47,14 @@ Application, with what they let through now and when that changes.`,
 
 // windowsView is the JSON of windows.
 type windowsView struct {
-	Project     string       `json:"project"`
-	Application string       `json:"application,omitempty"`
-	State       string       `json:"state,omitempty"`
-	Why         string       `json:"why,omitempty"`
-	Changes     *time.Time   `json:"changes,omitempty"`
-	Windows     []windowLine `json:"windows"`
+	Project     string     `json:"project"`
+	Application string     `json:"application,omitempty"`
+	State       string     `json:"state,omitempty"`
+	Why         string     `json:"why,omitempty"`
+	Changes     *time.Time `json:"changes,omitempty"`
+	// Frozen says who has stopped all changes, and why.
+	Frozen  string       `json:"frozen,omitempty"`
+	Windows []windowLine `json:"windows"`
 }
 
 type windowLine struct {
@@ -80,7 +85,7 @@ func (c commandline) windowsOf(ctx context.Context, name string, s selection) (w
 		if err != nil {
 			return windowsView{}, fmt.Errorf("project %s: %w; its Applications are blocked until it is corrected", p.key, err)
 		}
-		return windowsView{Project: p.key.String(), Windows: windowLines(set, time.Now())}, nil
+		return windowsView{Project: p.key.String(), Frozen: c.connection.frozen(ctx, p, time.Now()), Windows: windowLines(set, time.Now())}, nil
 	}
 	a, err := c.connection.find(ctx, name, s)
 	if err != nil {
@@ -93,6 +98,11 @@ func (c commandline) windowsOf(ctx context.Context, name string, s selection) (w
 // through.
 func (k *connection) windowsFor(ctx context.Context, a application, now time.Time) (windowsView, error) {
 	v := windowsView{Project: a.project(), Application: a.key.String(), State: syncAllowed, Windows: []windowLine{}}
+	for _, condition := range a.Status.Conditions {
+		if condition.Type == v1alpha1.ConditionFrozen {
+			v.Frozen, v.State = condition.Message, syncDenied
+		}
+	}
 	p := k.projectOf(ctx, a)
 	if p == nil {
 		return v, nil
@@ -104,7 +114,7 @@ func (k *connection) windowsFor(ctx context.Context, a application, now time.Tim
 	set = set.For(placeOf(a))
 	state := set.At(now)
 	switch {
-	case state.ManualClosed != "":
+	case state.ManualClosed != "", v.Frozen != "":
 		v.State = syncDenied
 	case state.Closed != "":
 		v.State = manualAllowed
@@ -114,6 +124,25 @@ func (k *connection) windowsFor(ctx context.Context, a application, now time.Tim
 		v.Changes = &turns
 	}
 	return v, nil
+}
+
+// frozen says what has stopped all changes of a project, or nothing.
+func (k *connection) frozen(ctx context.Context, p project, now time.Time) string {
+	if p.Spec.Freeze.InForce(now) {
+		return engine.Frozen{Where: "project " + p.key.String() + " is", Freeze: *p.Spec.Freeze}.String()
+	}
+	client, err := k.typed()
+	if err != nil {
+		return ""
+	}
+	all, err := client.CoreV1().ConfigMaps(controller.SystemNamespace).Get(ctx, v1alpha1.FreezeConfigMap, metav1.GetOptions{})
+	if err != nil {
+		return "" // there is none, or it is not for everybody to read
+	}
+	if f := v1alpha1.FreezeFrom(all.Data); f.InForce(now) {
+		return engine.Frozen{Where: "all projects are", Freeze: *f}.String()
+	}
+	return ""
 }
 
 // placeOf is what windows are chosen by: as in Argo CD, what the destination says.
@@ -150,9 +179,19 @@ func (c commandline) showWindows(v windowsView) {
 	p := c.palette()
 	if v.Application != "" {
 		fmt.Fprintln(c.streams.Out, windowText(p, v, time.Now()))
+		if v.Frozen != "" && len(v.Windows) == 0 {
+			return
+		}
 		fmt.Fprintln(c.streams.Out)
 	}
-	if len(v.Windows) == 0 {
+	switch {
+	case v.Frozen != "" && v.Application == "":
+		fmt.Fprintf(c.streams.Out, "%s\n", p.red(printable(v.Frozen)))
+		if len(v.Windows) == 0 {
+			return
+		}
+		fmt.Fprintln(c.streams.Out)
+	case len(v.Windows) == 0:
 		fmt.Fprintf(c.streams.Out, "No sync windows: project %s lets syncs run at any time.\n", printable(v.Project))
 		return
 	}
@@ -180,6 +219,9 @@ func enabled(b bool) string {
 func windowText(p palette, v windowsView, now time.Time) string {
 	paint := map[string]func(string) string{syncAllowed: p.green, manualAllowed: p.yellow, syncDenied: p.red}[v.State]
 	text := paint(v.State)
+	if v.Frozen != "" {
+		return text + ": " + printable(v.Frozen)
+	}
 	if v.Why != "" {
 		text += ": " + printable(v.Why)
 	}

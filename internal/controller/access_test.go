@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/fake"
 	ktesting "k8s.io/client-go/testing"
 
@@ -22,7 +23,7 @@ import (
 
 func TestAccessIsWellFormed(t *testing.T) {
 	names := map[string]bool{}
-	for _, file := range []string{policiesFile, policiesOfPlansFile, rolesFile, gatesFile} {
+	for _, file := range []string{policiesFile, policiesOfPlansFile, rolesFile, gatesFile, projectsFile} {
 		objects, err := accessObjects(file)
 		if err != nil || len(objects) == 0 {
 			t.Fatalf("%s: %d objects, %v", file, len(objects), err)
@@ -181,11 +182,11 @@ func TestWithoutPoliciesNobodyIsAsked(t *testing.T) {
 			client.PrependReactor("*", "*", func(ktesting.Action) (bool, runtime.Object, error) { return true, nil, c.err })
 			log := slog.New(slog.DiscardHandler)
 			for _, file := range []string{policiesFile, policiesOfPlansFile} {
-				if ok, err := guardApprovals(t.Context(), client, log, file); ok || (err != nil) != c.fails {
+				if _, ok, err := guardApprovals(t.Context(), client, log, file); ok || (err != nil) != c.fails {
 					t.Errorf("%s: %s: got %t, %v", c.reason, file, ok, err)
 				}
 			}
-			if ok, err := guard(t.Context(), client, log); ok || (err != nil) != c.fails {
+			if _, ok, err := guardGates(t.Context(), client, log); ok || (err != nil) != c.fails {
 				t.Errorf("%s: got %t, %v", c.reason, ok, err)
 			}
 		})
@@ -193,8 +194,16 @@ func TestWithoutPoliciesNobodyIsAsked(t *testing.T) {
 }
 
 func TestWeakenedPoliciesAreMended(t *testing.T) {
-	w := newWorld(t)
-	bindings := w.client.Resource(accessResources["ValidatingAdmissionPolicyBinding"])
+	config := kubetest.Config(t)
+	client := dynamic.NewForConfigOrDie(config)
+	install := func() {
+		t.Helper()
+		if _, err := Install(t.Context(), config, false, slog.New(slog.DiscardHandler)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	install()
+	bindings := client.Resource(accessResources["ValidatingAdmissionPolicyBinding"])
 	actions := func() string {
 		u, err := bindings.Get(t.Context(), "approvals.plumb.dev", metav1.GetOptions{})
 		if err != nil {
@@ -208,9 +217,7 @@ func TestWeakenedPoliciesAreMended(t *testing.T) {
 	if err != nil || actions() != "Audit" {
 		t.Fatal(err, actions())
 	}
-	if err := installAccess(t.Context(), w.client, policiesFile); err != nil {
-		t.Fatal(err)
-	}
+	install()
 	if got := actions(); got != "Deny" {
 		t.Errorf("the binding still says %s", got)
 	}
@@ -221,9 +228,7 @@ func TestWeakenedPoliciesAreMended(t *testing.T) {
 	if labels, _, _ := unstructured.NestedMap(u.Object, "spec", "matchResources", "namespaceSelector", "matchLabels"); len(labels) > 0 {
 		t.Errorf("the binding still leaves out what is not %v", labels)
 	}
-	if err := installAccess(t.Context(), w.client, policiesFile); err != nil {
-		t.Fatal(err)
-	}
+	install()
 	again, err := bindings.Get(t.Context(), "approvals.plumb.dev", metav1.GetOptions{})
 	if err != nil || again.GetResourceVersion() != u.GetResourceVersion() {
 		t.Errorf("what is as it should be is written again: %v", err)

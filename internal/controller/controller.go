@@ -55,6 +55,8 @@ type Declared interface {
 	Application(group string, old, now *v1alpha1.Application)
 	Project(group string, old, now *v1alpha1.AppProject)
 	Freeze(now *v1alpha1.Freeze)
+	// Guard is told what somebody has done to what the API server checks by.
+	Guard(change GuardChange)
 	// Right is told of a role or binding that has changed, and, without a name, when
 	// all are known first: see Controller.Rights.
 	Right(c RightChange)
@@ -103,6 +105,7 @@ type Controller struct {
 	hosts    *hosts
 	keys     keySecrets
 	gates    *gates
+	guards   *guards
 	// warnings are sent at once; the routine news when there is time.
 	warnings, routine *recorder
 	compiled          *compiledProjects
@@ -178,6 +181,10 @@ func New(o Options) (*Controller, error) {
 		return nil, err
 	}
 	var err error
+	if c.guards, err = newGuards(o); err != nil {
+		return nil, err
+	}
+	c.guards.tell, c.guards.changed = c.guardChanged, c.reconsider
 	if c.warnings, err = newRecorder(o.Config, 0, 0); err != nil {
 		return nil, err
 	}
@@ -264,6 +271,7 @@ func (c *Controller) Start(ctx context.Context, sink Sink) error {
 		go p.approvals.Run(ctx)
 		required = append(required, p.plans.Await, p.approvals.Await)
 	}
+	go c.guards.start(ctx)
 	for _, s := range c.secrets {
 		go s.Run(ctx)
 		optional = append(optional, s.Await)

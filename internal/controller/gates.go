@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -122,10 +123,10 @@ var errNotGuarded = errors.New("the API server does not check who may override: 
 
 // Overridable says why nobody is let through gates, or nil.
 func (c *Controller) Overridable() error {
-	if c.gates.guarded {
-		return nil
+	if !c.gates.guarded {
+		return errNotGuarded
 	}
-	return errNotGuarded
+	return c.guards.overridable(time.Now())
 }
 
 // Pin writes a pin into an Application, unless somebody has pinned it meanwhile.

@@ -37,6 +37,10 @@ type Installed struct {
 	Guarded bool
 	// Approvable is set where it checks who approves.
 	Approvable bool
+	// guards are the objects by which it does, defined is when approvals could be made
+	// for the first time.
+	guards  []*guard
+	defined time.Time
 }
 
 var definitions = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
@@ -65,12 +69,15 @@ func Install(ctx context.Context, config *rest.Config, argoObjects bool, log *sl
 	} else if !installed.Argo {
 		log.Info("argoproj.io Applications belong to another program and are left alone; --argocd-objects takes them over")
 	}
-	if installed.Approvable, err = guardApprovals(ctx, client, log, policiesFile); err != nil {
+	var guards []*guard
+	if guards, installed.Approvable, err = guardApprovals(ctx, client, log, policiesFile); err != nil {
 		return Installed{}, err
 	}
-	if installed.Guarded, err = guard(ctx, client, log); err != nil {
+	installed.guards = guards
+	if guards, installed.Guarded, err = guardGates(ctx, client, log); err != nil {
 		return Installed{}, err
 	}
+	installed.guards = append(installed.guards, guards...)
 	for _, group := range groups {
 		for _, definition := range v1alpha1.CRDs(group) {
 			name, err := applyDefinition(ctx, client, definition)
@@ -86,12 +93,31 @@ func Install(ctx context.Context, config *rest.Config, argoObjects bool, log *sl
 	if err := awaitEstablished(ctx, client, names); err != nil {
 		return Installed{}, err
 	}
-	if installed.Approvable {
-		if installed.Approvable, err = guardApprovals(ctx, client, log, policiesOfPlansFile); err != nil {
-			return Installed{}, err
-		}
+	if err := installLate(ctx, client, log, &installed); err != nil {
+		return Installed{}, err
 	}
-	return installed, installRoles(ctx, client, log)
+	return installed, nil
+}
+
+// installLate installs what needs the definitions.
+func installLate(ctx context.Context, client dynamic.Interface, log *slog.Logger, installed *Installed) (err error) {
+	var guards []*guard
+	if installed.Approvable {
+		if guards, installed.Approvable, err = guardApprovals(ctx, client, log, policiesOfPlansFile); err != nil {
+			return err
+		}
+		installed.guards = append(installed.guards, guards...)
+	}
+	if guards, err = guardProjects(ctx, client, log); err != nil {
+		return err
+	}
+	installed.guards = append(installed.guards, guards...)
+	if guards, err = installRoles(ctx, client, log); err != nil {
+		return err
+	}
+	installed.guards = append(installed.guards, guards...)
+	installed.defined, err = definedAt(ctx, client)
+	return err
 }
 
 // Served finds out which API groups serve Applications, without changing

@@ -97,6 +97,7 @@ func (h heard) Right(c RightChange) { h.told <- c }
 func (heard) Application(string, *v1alpha1.Application, *v1alpha1.Application) {}
 func (heard) Project(string, *v1alpha1.AppProject, *v1alpha1.AppProject)       {}
 func (heard) Freeze(*v1alpha1.Freeze)                                          {}
+func (heard) Guard(GuardChange)                                                {}
 
 // TestRightsThatMayNotBeSeen has all go on where Plumb may not list roles.
 func TestRightsThatMayNotBeSeen(t *testing.T) {

@@ -45,6 +45,9 @@ type Approval struct {
 	Have, Need int
 	// By is who rejected it, Because why, as far as they say.
 	By, Because string
+	// NotMerged is why no pull request was taken for an approval, where the policy
+	// would have one.
+	NotMerged string
 }
 
 // Await asks people for their approval, and waits for it.
@@ -100,7 +103,11 @@ func Approve(s Start, a Approval) Decision {
 		}
 		return Await{For: why + "; it waits for a change of what it would do", Rejected: true, Start: s}
 	default:
-		return Await{For: waitsFor(a), Start: s}
+		why := waitsFor(a)
+		if a.NotMerged != "" {
+			why += " (no pull request was taken for it: " + a.NotMerged + ")"
+		}
+		return Await{For: why, Start: s}
 	}
 }
 

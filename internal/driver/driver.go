@@ -53,10 +53,13 @@ type Desired struct {
 	DeletionApproved bool
 	// Modules is what the project lets modules do; nil for the defaults.
 	Modules *v1alpha1.ModulePolicy
-	// Clone makes dir a bare copy of a Git repository that what is declared refers
-	// to, with the credentials that there are for it, or brings it up to date. It is
-	// false where nothing was copied, because there are none. It may be nil.
-	Clone func(ctx context.Context, repo, dir string) (bool, error)
+	// Clone makes dir a bare copy of a Git repository that what is declared refers to
+	// at some revisions ("" for the one that it has without any), or brings it up to
+	// date: with the credentials that there are for it, and with what is signed alone
+	// where the project asks for signatures. It is false where nothing was copied,
+	// because neither is needed. Without a dir it is only told whether others may
+	// clone it, unseen by Plumb. It may be nil.
+	Clone func(ctx context.Context, repo string, revisions []string, dir string) (bool, error)
 	// Fresh asks to look at everything anew, because somebody has asked for it.
 	Fresh bool
 	// Full asks for a prediction of every change (server-side dry-run), also of

@@ -29,6 +29,9 @@ type Plans interface {
 	Propose(ctx context.Context, app *v1alpha1.Application, key Key, plan *v1alpha1.Plan, text string) (*v1alpha1.Plan, error)
 	// WriteStatus makes a plan's status the given one.
 	WriteStatus(ctx context.Context, plan *v1alpha1.Plan, status v1alpha1.PlanStatus) error
+	// Doubt says why an approval does not count although it is there, because nobody
+	// has made sure whose it is; empty where it counts.
+	Doubt(approval *v1alpha1.Approval) string
 }
 
 // The names under which an operation keeps which plan it makes true, and that it
@@ -51,6 +54,9 @@ type proposal struct {
 	// plan is the one that people are asked about, or nil. verdict is what they say.
 	plan    *v1alpha1.Plan
 	verdict verdict
+	// notMerged is why no pull request was taken for an approval, where the policy
+	// would have one.
+	notMerged string
 }
 
 // verdict is what people say of a plan.
@@ -64,6 +70,13 @@ type verdict struct {
 	// that have ended would have been enough.
 	until   time.Time
 	expired bool
+	// doubt is about approvals that do not count, because nobody has made sure whose
+	// they are.
+	doubt string
+	// pulls are the pull requests that were taken for the approval, recorded is set
+	// where that was so before.
+	pulls    []v1alpha1.PlanPullRequest
+	recorded bool
 }
 
 // approvers is who must approve: by the Application's policy, and by its project's.
@@ -116,11 +129,19 @@ func (p *pass) withApproval(d decide.Decision) decide.Decision {
 // permitted tells whether an operation may be begun, or what it waits for.
 func (p *pass) permitted(s decide.Start, op *operation) decide.Decision {
 	pr := p.propose(s, op)
+	if pr.plan != nil {
+		p.takeMerge(pr, pr.plan.Spec.Authors, &pr.verdict)
+	}
 	p.proposal = pr
 	a := p.standing(pr)
 	d := decide.Approve(s, a)
-	if _, waits := d.(decide.Await); waits && p.e.Plans == nil {
+	w, waits := d.(decide.Await)
+	switch {
+	case waits && p.e.Plans == nil:
 		return decide.Idle{Why: "it needs approval, and nobody can give it: the API server does not check who approves (Plumb's log says why)"}
+	case waits && !w.Rejected && pr.verdict.doubt != "":
+		w.For += pr.verdict.doubt
+		return w
 	}
 	return d
 }
@@ -137,6 +158,7 @@ func (p *pass) standing(pr *proposal) decide.Approval {
 	if pr.plan != nil {
 		v := pr.verdict
 		a.Plan, a.Standing, a.Have, a.By, a.Because = pr.plan.Name, v.standing, v.have, v.by, v.because
+		a.NotMerged = pr.notMerged
 	}
 	return a
 }
@@ -228,6 +250,10 @@ func (p *pass) heard(c *v1alpha1.Plan) verdict {
 			v.standing, v.by, v.because = decide.Rejected, said.Spec.User, said.Spec.Reason
 			continue
 		}
+		if doubt := p.e.Plans.Doubt(said); doubt != "" {
+			v.doubt = fmt.Sprintf("; the approval %s in the name of %s does not count: %s", said.Name, said.Spec.User, doubt)
+			continue
+		}
 		if users[said.Spec.User] || !a.Admits(said.Spec.User, said.Spec.Groups) || a.NotAuthor && isAuthor(said.Spec.User, c.Spec.Authors) {
 			continue
 		}
@@ -251,8 +277,12 @@ func (p *pass) heard(c *v1alpha1.Plan) verdict {
 	if c.Status.Phase == v1alpha1.PlanRejected && v.standing != decide.Rejected {
 		v.standing, v.by = decide.Rejected, rejectedBy(c)
 	}
-	if v.standing == decide.Asked && enough {
+	switch {
+	case v.standing != decide.Asked:
+	case enough:
 		v.standing = decide.Approved
+	default:
+		v.recall(c, now)
 	}
 	return v
 }
@@ -340,6 +370,7 @@ func (p *pass) bind(op *operation) {
 	if pr == nil || pr.plan == nil || pr.verdict.standing != decide.Approved {
 		return
 	}
+	op.approvers = approversOf(pr.verdict.said)
 	op.plan, op.allowed, op.valid = pr.plan.Name, setOf(pr.plan.Spec.Steps), pr.plan.Spec.Approval.Validity()
 	op.request.Info = append(slices.DeleteFunc(op.request.Info, func(i v1alpha1.Info) bool {
 		return i.Name == infoPlan || i.Name == infoAwaits
@@ -374,6 +405,7 @@ func (p *pass) rebind() {
 	for _, c := range p.e.Plans.Of(p.key) {
 		if c.Name == op.plan && c.Spec.Application.UID == p.app.UID && wasApproved(c.Status.Phase) {
 			op.allowed, op.valid = setOf(c.Spec.Steps), c.Spec.Approval.Validity()
+			op.approvers = approversOf(c.Status.Approvals)
 		}
 	}
 }
@@ -450,6 +482,9 @@ func (p *pass) await(ctx context.Context, d decide.Await) bool {
 			p.e.Log.Warn("plan not made", "application", p.key.String(), "error", err)
 			p.e.queue.addAfter(p.key, proposePause)
 			return false
+		}
+		if pr.verdict.standing == decide.Approved {
+			return true // by the pull request that it has come by
 		}
 		d.For = decide.Approve(d.Start, p.standing(pr)).Reason()
 		p.decision = d

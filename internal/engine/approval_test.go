@@ -24,7 +24,11 @@ type fakePlans struct {
 	approvals []*v1alpha1.Approval
 	texts     []string
 	fail      error
+	// doubted are the names of approvals that do not count, with why.
+	doubted map[string]string
 }
+
+func (f *fakePlans) Doubt(a *v1alpha1.Approval) string { return f.doubted[a.Name] }
 
 func (f *fakePlans) Of(k Key) []*v1alpha1.Plan {
 	var out []*v1alpha1.Plan
@@ -82,12 +86,14 @@ type fakeLedger struct {
 	kept []Record
 }
 
-func (l *fakeLedger) Append(_ context.Context, r Record) error {
+func (l *fakeLedger) Append(_ context.Context, records ...Record) error {
 	if l.fail != nil {
 		return l.fail
 	}
-	l.s.say("  ledger: %s by %s: %s", r.Kind, r.Actor, r.Message)
-	l.kept = append(l.kept, r)
+	for _, r := range records {
+		l.s.say("  ledger: %s by %s: %s%s", r.Kind, r.Actor, r.Message, approvedBy(r))
+	}
+	l.kept = append(l.kept, records...)
 	return nil
 }
 
@@ -286,9 +292,30 @@ func TestARollbackWaitsToo(t *testing.T) {
 	f.said("ann", v1alpha1.DecisionApprove)
 	s.tell("Ann approves it")
 	s.later(time.Minute)
+	quiet := &fakeLedger{s: &story{}}
+	s.e.Ledger = quiet
+	gone := func() (n int) {
+		for _, r := range quiet.kept {
+			if r.Kind == RecordSyncFinished && r.Back {
+				n++
+			}
+		}
+		return n
+	}
+	if n := gone(); n != 0 {
+		t.Errorf("it has gone back %d times before anybody approved", n)
+	}
 	f.said("ann", v1alpha1.DecisionApprove)
 	s.tell("Ann approves the way back")
+	if n := gone(); n != 1 {
+		t.Errorf("it has gone back %d times", n)
+	}
 	s.check()
+	s.app("web", func(a *v1alpha1.Application) { a.Operation = &v1alpha1.Operation{Sync: &v1alpha1.SyncOperation{}} })
+	s.run()
+	if n := gone(); n != 1 {
+		t.Errorf("it has gone back %d times when somebody syncs it again", n)
+	}
 }
 
 func TestApprovedWhileFrozen(t *testing.T) {
@@ -561,4 +588,12 @@ func TestPlansThatCannotBeMadeAreRecordedOnce(t *testing.T) {
 	if n != 1 || len(f.plans) != 1 {
 		t.Errorf("%d plans are recorded %d times", len(f.plans), n)
 	}
+}
+
+// approvedBy names those who have approved what a record tells of.
+func approvedBy(r Record) string {
+	if len(r.Approvers) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (approved by %s)", strings.Join(r.Approvers, ", "))
 }

@@ -41,6 +41,8 @@ func (p *pass) ask(ctx context.Context, pr *proposal) error {
 	if err != nil {
 		return err
 	}
+	asked := verdict{standing: decide.Asked}
+	p.takeMerge(pr, spec.Authors, &asked)
 	draft := &v1alpha1.Plan{
 		ObjectMeta: metav1.ObjectMeta{Namespace: p.key.Namespace, Name: p.planName(pr)},
 		Spec:       spec,
@@ -48,7 +50,7 @@ func (p *pass) ask(ctx context.Context, pr *proposal) error {
 	}
 	counts := plan.New(pr.steps).Count()
 	record := Record{
-		Kind: RecordPlanProposed, Digest: pr.digest, Plan: draft.Name, Counts: counts,
+		Kind: RecordPlanProposed, Digest: pr.digest, Plan: draft.Name, Counts: counts, Approved: asked.standing == decide.Approved,
 		Message: fmt.Sprintf("%s plan: %d to create, %d to update, %d to replace, %d to delete", strings.ToLower(string(spec.Reason)), counts.Create, counts.Update, counts.Replace, counts.Delete),
 	}
 	if told := draft.Name + " " + pr.digest; p.st.askedFor != told { // what could not be made is tried again
@@ -63,8 +65,11 @@ func (p *pass) ask(ctx context.Context, pr *proposal) error {
 	}
 	p.st.askedFor = ""
 	pr.plan, pr.verdict = made, p.heard(made)
+	p.takeMerge(pr, spec.Authors, &pr.verdict)
 	p.unproposed = ""
-	p.event(false, "PlanProposed", fmt.Sprintf("plan %s needs %s", made.Name, approvalsText(int(pr.policy.Min))))
+	if pr.verdict.standing != decide.Approved {
+		p.event(false, "PlanProposed", fmt.Sprintf("plan %s needs %s", made.Name, approvalsText(int(pr.policy.Min))))
+	}
 	return nil
 }
 
@@ -154,7 +159,7 @@ func (p *pass) planSpec(ctx context.Context, pr *proposal) (v1alpha1.PlanSpec, e
 	}
 	var err error
 	var makers []string
-	notAuthor := pr.policy.NotAuthor && pr.op.scope == decide.Full
+	notAuthor := (pr.policy.NotAuthor || pr.policy.PullRequest) && pr.op.scope == decide.Full
 	if spec.Revisions, makers, err = p.planRevisions(ctx, notAuthor); err != nil {
 		return spec, err
 	}

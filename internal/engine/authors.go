@@ -10,6 +10,8 @@ import (
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/decide"
+	"github.com/plumb-dev/plumb/internal/driver"
+	"github.com/plumb-dev/plumb/internal/plan"
 	"github.com/plumb-dev/plumb/internal/source"
 )
 
@@ -38,6 +40,16 @@ func (p *pass) arrived() {
 	if len(p.st.desired.seen) != len(sources) {
 		return
 	}
+	p.st.arrivedDrift = nil
+	for i := range p.st.comparison.Resources {
+		if r := &p.st.comparison.Resources[i]; r.Cause == driver.CauseDrift || r.Cause == driver.CauseDeleted {
+			if p.st.arrivedDrift == nil {
+				p.st.arrivedDrift = map[plan.Address]bool{}
+			}
+			p.st.arrivedDrift[r.Ref.Address()] = true
+		}
+	}
+	p.st.arrivedAs = p.st.desired.hash
 	p.st.arrivals = make([]arrival, len(sources))
 	for i, s := range sources {
 		p.st.arrivals[i] = arrival{s.RepoURL, p.st.desired.seen[i]}

@@ -42,7 +42,7 @@ func (e *Engine) target(app *v1alpha1.Application, key Key) (driver.Target, Fenc
 }
 
 // desiredOf puts together what a driver needs to know.
-func (e *Engine) desiredOf(app *v1alpha1.Application, t driver.Target, f Fence, cluster string, b render.Bundle, held []driver.Held) driver.Desired {
+func (e *Engine) desiredOf(app *v1alpha1.Application, key Key, t driver.Target, f Fence, cluster string, b render.Bundle, held []driver.Held) driver.Desired {
 	d := driver.Desired{
 		Target: t, Bundle: b, Inventory: held, IgnoreDifferences: app.Spec.IgnoreDifferences,
 		Deleting: app.DeletionTimestamp != nil,
@@ -50,7 +50,7 @@ func (e *Engine) desiredOf(app *v1alpha1.Application, t driver.Target, f Fence, 
 			return f.AllowResource(ref, namespaced, t.Server, cluster, ref.Namespace)
 		},
 		Modules: f.Modules(),
-		Clone:   fetcher{e: e, fence: f, project: app.Spec.GetProject()}.clone,
+		Clone:   fetcher{e: e, fence: f, project: app.Spec.GetProject(), app: app, key: key}.clone,
 	}
 	if p := app.Spec.SyncPolicy; p != nil {
 		d.SyncOptions, d.Drift, d.NamespaceMetadata = p.SyncOptions, p.Drift, p.ManagedNamespaceMetadata
@@ -192,7 +192,7 @@ func (p *pass) compare(ctx context.Context) {
 	if p.deleting() {
 		held = withHooks(held, p.app.Status.Resources)
 	}
-	p.want = p.e.desiredOf(p.app, p.target, p.fence, p.cluster, bundle, held)
+	p.want = p.e.desiredOf(p.app, p.key, p.target, p.fence, p.cluster, bundle, held)
 	p.want.DeletionApproved = p.approved()
 	p.want.Fresh, p.fresh = p.fresh, false
 	c, err := d.Compare(ctx, p.want)

@@ -62,14 +62,19 @@ type request struct {
 	tree func(source int, tree source.Tree) source.Tree
 	// places has repositories read somewhere else, for previews.
 	places map[string]string
-	fence  Fence
-	caps   driver.Capabilities
+	// vouched are the revisions that have to be signed, by source, in place of those
+	// that are read.
+	vouched []string
+	fence   Fence
+	caps    driver.Capabilities
 	// inputs are the outputs of others that the Application uses.
 	inputs map[string]render.Value
 	// target namespace
 	namespace string
 	// fresh asks for references to be looked up now.
 	fresh bool
+	// uncached asks for everything to be rendered now.
+	uncached bool
 }
 
 // resolved is a source with all that is needed to fetch it.
@@ -264,7 +269,7 @@ func (e *Engine) render(ctx context.Context, r request, sources []resolved, keys
 			AppName: r.app.Name, Namespace: r.namespace, Project: r.app.Spec.GetProject(),
 			Input: in, Refs: refs, KubeVersion: r.caps.KubeVersion, APIVersions: r.caps.APIVersions,
 			Charts: others, Remotes: others, Inputs: r.inputs,
-			Keys: keys, At: e.Clock.Now(), Fresh: r.fresh,
+			Keys: keys, At: e.Clock.Now(), Fresh: r.fresh, Uncached: r.uncached,
 		})
 		if err != nil {
 			return render.Bundle{}, nil, err

@@ -23,7 +23,8 @@ type Observer interface {
 }
 
 // Options of an Engine. All but Secrets, Intents, Plans, Ledger, Values, Gates, Pins,
-// Adoptions, Signatures, Notices, Witnesses, Clock, Workers, Log and Observer are needed.
+// Adoptions, Merges, Signatures, Notices, Witnesses, Clock, Workers, Log and Observer
+// are needed.
 type Options struct {
 	Applications Applications
 	Projects     Projects
@@ -44,6 +45,8 @@ type Options struct {
 	Pins  Pins
 	// Adoptions may be nil: then drift that is to be adopted is only reported.
 	Adoptions Adoptions
+	// Merges may be nil: then no pull request counts as an approval.
+	Merges Merges
 	// Signatures may be nil: then nothing has to be signed.
 	Signatures Signatures
 	// Notices may be nil. Witnesses may be nil: then nobody tells who has changed what.
@@ -76,6 +79,8 @@ type Engine struct {
 	verified *verified
 	// commits that records tell of.
 	commits commitCache
+	// coverages are what has come by pull requests.
+	coverages coverages
 
 	mu     sync.Mutex
 	states map[Key]*state

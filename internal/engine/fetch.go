@@ -42,23 +42,65 @@ func (f fetcher) FetchFile(_ context.Context, url string) ([]byte, error) {
 	return nil, fmt.Errorf("%s is not fetched, since a file at a URL has no revision: put it into a Git repository", v1alpha1.RedactURL(url))
 }
 
+// copier copies repositories for other programs.
+type copier interface {
+	Copy(ctx context.Context, repo string, cred source.Credentials, dir string) error
+	CopyAt(ctx context.Context, repo string, cred source.Credentials, dir string, commits map[string]string) error
+}
+
 // clone makes a folder a copy of a Git repository, where there are credentials for
-// it: who needs none can do it without us.
-func (f fetcher) clone(ctx context.Context, repo, dir string) (bool, error) {
-	from, can := f.e.Sources.Git.(interface {
-		Copy(ctx context.Context, repo string, cred source.Credentials, dir string) error
-	})
-	cred, err := f.e.Credentials.For(repo, f.project)
-	if err != nil {
-		return false, fmt.Errorf("credentials of %s: %w", v1alpha1.RedactURL(repo), err)
-	}
-	if !can || !cred.Opens() {
-		return false, nil
-	}
-	if err := f.fence.AllowSource(repo); err != nil {
+// it, or the project wants it to be signed: who needs neither can do it without us.
+func (f fetcher) clone(ctx context.Context, repo string, revisions []string, dir string) (bool, error) {
+	rule, err := f.signed(repo)
+	if err != nil || dir == "" {
+		if err == nil && rule != nil {
+			err = untrusted(fmt.Sprintf("%s wants %s to be signed, and what it has can't be verified by the way it is named: name it as git::https://HOST/PATH.git?ref=REVISION or git::ssh://…, written out and without a password", rule.Where, v1alpha1.RedactURL(repo)))
+		}
 		return false, err
 	}
-	return true, from.Copy(ctx, repo, cred, dir)
+	from, can := f.e.Sources.Git.(copier)
+	cred, err := f.e.Credentials.For(repo, f.project)
+	switch {
+	case err != nil:
+		return false, fmt.Errorf("credentials of %s: %w", v1alpha1.RedactURL(repo), err)
+	case !can && rule != nil:
+		return false, untrusted(rule.Where + " wants " + v1alpha1.RedactURL(repo) + " to be signed, which its source cannot tell")
+	case !can || rule == nil && !cred.Opens():
+		return false, nil
+	}
+	if cred.Opens() {
+		if err := f.fence.AllowSource(repo); err != nil {
+			return false, err
+		}
+	}
+	if rule == nil {
+		return true, from.Copy(ctx, repo, cred, dir)
+	}
+	commits := map[string]string{}
+	for _, revision := range revisions {
+		spec := source.Spec{Repo: repo, Revision: revision}
+		at, err := f.e.Sources.Git.Resolve(ctx, spec, cred)
+		if err != nil {
+			return false, err
+		}
+		if _, err := f.e.verify(ctx, f.app, f.key, resolved{from: f.e.Sources.Git, spec: spec, cred: cred, at: at}); err != nil {
+			return false, err
+		}
+		commits[revision] = at.Revision
+	}
+	return true, from.CopyAt(ctx, repo, cred, dir, commits)
+}
+
+// signed is how the project wants a repository to be signed, or nil.
+func (f fetcher) signed(repo string) (*Integrity, error) {
+	if f.e.Signatures == nil || f.app == nil {
+		return nil, nil
+	}
+	rule, err := f.e.Signatures.Integrity(f.app, f.key, repo)
+	if err != nil {
+		return nil, untrusted(err.Error())
+	}
+	return rule, nil
 }
 
 func (f fetcher) fetch(ctx context.Context, from source.Source, spec source.Spec) (source.Tree, error) {

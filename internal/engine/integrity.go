@@ -190,6 +190,9 @@ func (e *Engine) verifyAll(ctx context.Context, r request, sources []resolved) (
 	}
 	for i, s := range sources {
 		var err error
+		if i < len(r.vouched) && r.vouched[i] != "" {
+			s.at = source.Resolved{Revision: r.vouched[i]}
+		}
 		if out[i], err = e.verify(ctx, r.app, r.key, s); err != nil {
 			return nil, err
 		}

@@ -155,3 +155,27 @@ func TestSignedHistory(t *testing.T) {
 	s.tell("somebody puts a commit in between")
 	s.check()
 }
+
+func TestPreviewsGoByTheHead(t *testing.T) {
+	ada := signer(0)
+	s, g := signedStory(t, &rule{allowing(t, false, ada)})
+	g.commit(webAt("1"))
+	g.sign(ada, "head\n")
+	g.commit(webAt("2"))
+	g.sign(nil, "what a host has merged on trial\n")
+	s.app("web", nil)
+	k := Key{v1alpha1.Group, "plumb", "web"}
+	look := func(vouched ...string) error {
+		_, err := s.e.Render(t.Context(), s.api.apps[k], k, PreviewOptions{Revisions: []string{"commit-2"}, Vouched: vouched})
+		return err
+	}
+	if err := look("commit-1"); err != nil {
+		t.Errorf("the head is signed: %v", err)
+	}
+	if err := look(); err == nil || !strings.Contains(err.Error(), "not signed") {
+		t.Errorf("without a head, what is read has to be: %v", err)
+	}
+	if err := look("commit-2"); err == nil {
+		t.Error("the head is not signed")
+	}
+}

@@ -49,6 +49,9 @@ type pass struct {
 	// can't be asked.
 	proposal   *proposal
 	unproposed string
+	// merged is how what has changed has come, where a pull request may count as an
+	// approval.
+	merged *merged
 
 	// frozen says what is frozen, held are the gates of the decision, and holding
 	// is set while they keep a sync under way from going on.
@@ -109,6 +112,7 @@ func (e *Engine) pass(ctx context.Context, key Key) string {
 		}
 		p.noteDrift()
 		p.arrived()
+		p.lookAtMerges(ctx)
 		f := p.facts()
 		p.decision = decide.Gated(f, p.withApproval(decide.Next(f)))
 		more = p.act(ctx) && ctx.Err() == nil

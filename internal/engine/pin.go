@@ -160,7 +160,7 @@ func (p *pass) rollBack(ctx context.Context, why string) bool {
 		if len(op.applying) > 0 {
 			return false // its end will be noticed: to break off does more harm
 		}
-		p.end(op, false, why+"; rolled back")
+		p.end(op, false, why+"; it goes back")
 	}
 	h, ok := p.lastHealthy()
 	if !ok {
@@ -176,7 +176,8 @@ func (p *pass) rollBack(ctx context.Context, why string) bool {
 		p.e.queue.addAfter(p.key, time.Second)
 		return false
 	}
-	p.record(RecordRolledBack, v1alpha1.PinnedByFailure, fmt.Sprintf("rolled back from %s to %s: %s", failed, shortRevisions(pin.Revisions), why))
+	p.record(RecordRolledBack, v1alpha1.PinnedByFailure, fmt.Sprintf("goes back from %s to %s: %s", failed, shortRevisions(pin.Revisions), why))
+	p.st.goingBack = true
 	fresh, ok := p.e.Applications.Get(p.key)
 	if ok {
 		p.app = fresh

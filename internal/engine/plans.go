@@ -58,8 +58,12 @@ func (p *pass) becomeOf(c *v1alpha1.Plan) (v1alpha1.PlanStatus, string) {
 		return ended(next, s.Phase == v1alpha1.OperationSucceeded, overtaken, s.Message), ""
 	}
 	v := p.heard(c)
-	if pr := p.proposal; pr != nil && pr.plan != nil && pr.plan.Name == c.Name || v.standing == decide.Rejected {
-		return judged(next, v, c)
+	if pr := p.proposal; pr != nil && pr.plan != nil && pr.plan.Name == c.Name {
+		p.takeMerge(pr, c.Spec.Authors, &v)
+		return judged(next, v, c, pr.notMerged)
+	}
+	if v.standing == decide.Rejected {
+		return judged(next, v, c, "")
 	}
 	if !p.compared || p.unavailable != "" || p.refused != "" || p.st.comparison.Busy || p.st.running != nil && !p.st.running.awaits {
 		return next, "" // it will be known later
@@ -78,7 +82,7 @@ func (p *pass) leftOf(c *v1alpha1.Plan, next v1alpha1.PlanStatus, v verdict) (v1
 	case c.Spec.Scope == string(decide.Remove) != p.deleting() || !p.holds(c):
 		next.Phase, next.Message = v1alpha1.PlanStale, "overtaken: what it would do is no longer what there is to do"
 	default:
-		return judged(next, v, c)
+		return judged(next, v, c, "")
 	}
 	return next, ""
 }
@@ -106,8 +110,8 @@ func ended(s v1alpha1.PlanStatus, ok, overtaken bool, message string) v1alpha1.P
 }
 
 // judged is the status of a plan by what people say of it.
-func judged(s v1alpha1.PlanStatus, v verdict, c *v1alpha1.Plan) (v1alpha1.PlanStatus, string) {
-	s.Approvals = v.said
+func judged(s v1alpha1.PlanStatus, v verdict, c *v1alpha1.Plan, notMerged string) (v1alpha1.PlanStatus, string) {
+	s.Approvals, s.PullRequests = v.said, v.pulls
 	s.Progress = fmt.Sprintf("%d/%d", v.have, c.Spec.Approval.Min)
 	actor := ""
 	if n := len(v.said); n > 0 {
@@ -122,12 +126,15 @@ func judged(s v1alpha1.PlanStatus, v verdict, c *v1alpha1.Plan) (v1alpha1.PlanSt
 	case decide.Approved:
 		if c.Status.Phase != v1alpha1.PlanFailed && c.Status.Phase != v1alpha1.PlanApplying {
 			s.Phase, s.Message = v1alpha1.PlanApproved, ""
+			if len(v.pulls) > 0 {
+				s.Message = byPulls(v.pulls)
+			}
 		}
 	default:
 		s.Phase = v1alpha1.PlanPending
 		s.Message = decide.Approve(decide.Start{OnApproval: true}, decide.Approval{
-			Steps: 1, Plan: c.Name, Standing: v.standing, Have: v.have, Need: int(c.Spec.Approval.Min),
-		}).Reason()
+			Steps: 1, Plan: c.Name, Standing: v.standing, Have: v.have, Need: int(c.Spec.Approval.Min), NotMerged: notMerged,
+		}).Reason() + v.doubt
 	}
 	return s, actor
 }
@@ -143,8 +150,9 @@ func (p *pass) planRecords(c *v1alpha1.Plan, next v1alpha1.PlanStatus, actor str
 		v1alpha1.PlanApproved: RecordPlanApproved, v1alpha1.PlanRejected: RecordPlanRejected,
 		v1alpha1.PlanStale: RecordPlanStale, v1alpha1.PlanExpired: RecordPlanExpired,
 	}[next.Phase]
+	given := voices(c, next)
 	if kind == "" || c.Status.Phase == next.Phase {
-		return nil
+		return given
 	}
 	r := Record{Kind: kind, Actor: actor, Digest: c.Spec.Digest, Plan: c.Name, Message: next.Message}
 	if kind == RecordPlanApproved {
@@ -153,8 +161,12 @@ func (p *pass) planRecords(c *v1alpha1.Plan, next v1alpha1.PlanStatus, actor str
 			who = append(who, a.User)
 		}
 		r.Message = "approved by " + names(who)
+		if len(next.PullRequests) > 0 {
+			r.Message = byPulls(next.PullRequests)
+		}
 	}
-	return []Record{r}
+	given = r.decided(next.Approvals, given)
+	return append(given, r)
 }
 
 func (p *pass) tellPlan(c *v1alpha1.Plan, next v1alpha1.PlanStatus) {

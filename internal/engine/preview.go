@@ -21,6 +21,10 @@ type PreviewOptions struct {
 	// Places has Git repositories, by the URL that a source has, read somewhere
 	// else: a clone. What the project allows is judged by the source's own URL.
 	Places map[string]string
+	// Vouched are the revisions that have to be signed where the project asks for
+	// signatures, by source, in place of those that are read: what a host has merged
+	// on trial nobody has signed. Empty ones are those that are read.
+	Vouched []string
 }
 
 // Preview is what a sync would do now.
@@ -59,7 +63,7 @@ func (e *Engine) Preview(ctx context.Context, app *v1alpha1.Application, key Key
 	if err != nil {
 		return Preview{}, err
 	}
-	desired := e.desiredOf(app, t, fence, cluster, want.bundle, heldFromStatus(app.Status.Inventory))
+	desired := e.desiredOf(app, key, t, fence, cluster, want.bundle, heldFromStatus(app.Status.Inventory))
 	desired.Full = true
 	c, err := d.Compare(ctx, desired)
 	return Preview{Bundle: want.bundle, Comparison: c, Revisions: want.revisions, Approval: e.approvers(app, key)}, err
@@ -75,7 +79,7 @@ func (e *Engine) Desired(ctx context.Context, app *v1alpha1.Application, key Key
 	if err != nil {
 		return driver.Desired{}, err
 	}
-	return e.desiredOf(app, t, fence, cluster, want.bundle, heldFromStatus(app.Status.Inventory)), nil
+	return e.desiredOf(app, key, t, fence, cluster, want.bundle, heldFromStatus(app.Status.Inventory)), nil
 }
 
 // Render gives what an Application's sources mean now, without looking at
@@ -105,6 +109,6 @@ func (e *Engine) previewBundle(ctx context.Context, app *v1alpha1.Application, k
 		return nil, err
 	}
 	return e.want(ctx, request{
-		inputs: inputs, app: app, key: key, fence: f, caps: caps, namespace: t.Namespace, revisions: o.Revisions, local: o.Local, tree: o.Tree, places: o.Places,
+		inputs: inputs, app: app, key: key, fence: f, caps: caps, namespace: t.Namespace, revisions: o.Revisions, local: o.Local, tree: o.Tree, places: o.Places, vouched: o.Vouched,
 	}, nil)
 }

@@ -18,9 +18,9 @@ import (
 
 // Ledger keeps a record of what was decided and done that nobody can rewrite.
 type Ledger interface {
-	// Append returns once the record would survive a crash. Where it can't be kept,
-	// nothing is changed before it can.
-	Append(ctx context.Context, r Record) error
+	// Append returns once the records would survive a crash: all or none of them. Where
+	// they can't be kept, nothing is changed before they can.
+	Append(ctx context.Context, records ...Record) error
 }
 
 // RecordKind says what a record tells of.
@@ -31,18 +31,22 @@ const (
 	RecordSyncStarted  RecordKind = "SyncStarted"
 	RecordSyncFinished RecordKind = "SyncFinished"
 	RecordPlanProposed RecordKind = "PlanProposed"
-	RecordPlanApproved RecordKind = "PlanApproved"
-	RecordPlanRejected RecordKind = "PlanRejected"
-	RecordPlanStale    RecordKind = "PlanStale"
-	RecordPlanExpired  RecordKind = "PlanExpired"
-	RecordDriftFound   RecordKind = "DriftFound"
+	// RecordApprovalGiven: somebody has approved a plan. RecordPlanApproved: somebody
+	// was the last whose approval it needed.
+	RecordApprovalGiven RecordKind = "ApprovalGiven"
+	RecordPlanApproved  RecordKind = "PlanApproved"
+	RecordPlanRejected  RecordKind = "PlanRejected"
+	RecordPlanStale     RecordKind = "PlanStale"
+	RecordPlanExpired   RecordKind = "PlanExpired"
+	RecordDriftFound    RecordKind = "DriftFound"
 	// RecordDriftEnded: the drift is gone, and Plumb has not put it right.
 	RecordDriftEnded RecordKind = "DriftEnded"
 	// RecordOverridden: somebody was let through gates; RecordOverrideIgnored: somebody
 	// had asked for that, and was not.
 	RecordOverridden      RecordKind = "SyncOverridden"
 	RecordOverrideIgnored RecordKind = "OverrideIgnored"
-	// RecordRolledBack: a revision did not become healthy.
+	// RecordRolledBack: a revision did not become healthy, so that the Application is to
+	// go back.
 	RecordRolledBack RecordKind = "RolledBack"
 	// RecordDriftHealed: Plumb has put it right.
 	RecordDriftHealed RecordKind = "DriftHealed"
@@ -67,16 +71,27 @@ type Record struct {
 	Actor, ActorThrough string
 	// ChangedBy are the users who had changed what runs, of drift that has ended.
 	ChangedBy []string
+	// Groups of the actor and the Reason that they gave, where they have decided about a
+	// plan.
+	Groups []string
+	Reason string
+	// Approvers are those who have approved what is done.
+	Approvers []string
 	Revisions []string
 	// Repos and Commits are those of the revisions, in their order, where they are
 	// known.
 	Repos   []string
 	Commits []source.Commit
+	// Approved is set where a plan that is proposed needs nobody's word any more.
+	Approved bool
 	// Digest is that of the plan, Plan the name of the one that was approved, if any.
 	Digest, Plan string
 	Counts       plan.Counts
 	// Operation identifies the sync.
 	Operation string
+	// Back is set where the sync goes back to the revision that was healthy last,
+	// because a later one was not.
+	Back bool
 	// Resumed tells that an earlier process had begun the operation, and may have
 	// recorded the same.
 	Resumed bool
@@ -125,25 +140,19 @@ func (p *pass) append(ctx context.Context, more ...Record) bool {
 	if p.e.Ledger == nil {
 		return true
 	}
-	for len(p.st.records) > 0 {
-		if !p.appendOne(ctx, p.st.records[0]) {
-			return false
-		}
-		p.st.records = p.st.records[1:]
-	}
+	all := slices.Clone(p.st.records)
 	for _, r := range more {
-		if !p.appendOne(ctx, p.complete(r)) {
-			return false
-		}
+		all = append(all, p.complete(r))
 	}
-	return true
-}
-
-func (p *pass) appendOne(ctx context.Context, r Record) bool {
-	p.attribute(ctx, &r)
-	err := p.e.Ledger.Append(ctx, r)
+	if len(all) == 0 {
+		return true
+	}
+	for i := range all {
+		p.attribute(ctx, &all[i])
+	}
+	err := p.e.Ledger.Append(ctx, all...)
 	if err == nil {
-		p.st.unrecorded = ""
+		p.st.records, p.st.unrecorded = nil, ""
 		return true
 	}
 	p.unwritable = true
@@ -162,6 +171,7 @@ func (p *pass) begun(ctx context.Context, op *operation, steps []plan.Step) bool
 	op.digest, op.counts = whole.Digest(), whole.Count()
 	op.ledgered = p.append(ctx, Record{
 		Kind: RecordSyncStarted, Actor: op.actor(), Digest: op.digest, Plan: op.plan, Counts: op.counts,
+		Approvers: op.approvers,
 		Operation: op.id, Scope: op.scope, Resumed: op.resumed, Message: op.kind() + ": " + orDefault(op.why, "continued"),
 	})
 	return op.ledgered
@@ -190,14 +200,26 @@ func (p *pass) noteEnd(op *operation, ok bool, message string) {
 		result = v1alpha1.OperationFailed
 	}
 	r := Record{
-		Kind: RecordSyncFinished, Actor: op.actor(), Plan: op.plan, Operation: op.id, Scope: op.scope, Resumed: op.resumed,
+		Kind: RecordSyncFinished, Actor: op.actor(), Plan: op.plan, Approvers: op.approvers, Operation: op.id, Scope: op.scope, Resumed: op.resumed,
 		Digest: op.digest, Counts: op.counts, Health: string(p.appHealth()),
-		Result: string(result), Message: op.kind() + ": " + message,
+		Result: string(result), Message: op.kind() + ": " + message, Back: p.goesBack(op),
+	}
+	if ok && r.Back {
+		p.st.goingBack = false
 	}
 	if !op.ledgered && !op.resumed {
 		r.Digest = plan.New(nil).Digest() // nothing was begun
 	}
 	p.note(r)
+}
+
+// goesBack tells whether an operation goes back to what was healthy last.
+func (p *pass) goesBack(op *operation) bool {
+	if p.pin == nil || p.pin.By != v1alpha1.PinnedByFailure || op.scope != decide.Full || p.st.desired == nil || !slices.Equal(p.pin.Revisions, p.st.desired.revisions) {
+		return false
+	}
+	h := p.app.Status.History
+	return p.st.goingBack || len(h) > 0 && !slices.Equal(h[len(h)-1].RevisionsOf(), p.pin.Revisions)
 }
 
 // noteOvertaken corrects how the operation that was ended just now has ended.

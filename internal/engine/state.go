@@ -40,8 +40,17 @@ type state struct {
 	askedFor string
 	// arrivals are the revisions at which there was nothing to do last.
 	arrivals []arrival
+	// arrivedAs identifies what was declared then.
+	// arrivedDrift is what had drifted then.
+	arrivedDrift map[plan.Address]bool
+	arrivedAs    string
+	// elseSays is what else than Git has changed, elseOf, of what that is known.
+	elseOf, elseSays string
 	// trial is the revision that has yet to become healthy, or nil.
 	trial *trial
+	// goingBack is set from when that has failed until what was there before is
+	// applied again.
+	goingBack bool
 
 	// late are results that came after the pass that asked for them.
 	late lateResults
@@ -125,8 +134,9 @@ func (st *state) forget() {
 	st.running, st.ended, st.last, st.trial = nil, nil, nil, nil
 	st.heals, st.heard, st.healedAt, st.healProblem = 0, 0, time.Time{}, ""
 	st.unrecorded, st.drifts, st.drifting, st.arrivals = "", nil, false, nil
+	st.arrivedAs, st.arrivedDrift = "", nil
 	st.quietUntil = time.Time{}
-	st.askedFor = ""
+	st.askedFor, st.goingBack = "", false
 	st.adopting, st.adoption, st.adopted = false, nil, ""
 	st.unpublished, st.unwritten, st.intended, st.written = "", nil, false, time.Time{}
 }

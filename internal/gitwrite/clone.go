@@ -320,14 +320,15 @@ func (c *clone) commit(ctx context.Context, o Options, tree, message string) (st
 		"GIT_AUTHOR_NAME=" + line(o.Author.Name, "Plumb"), "GIT_AUTHOR_EMAIL=" + line(o.Author.Email, "plumb@localhost"), "GIT_AUTHOR_DATE=" + date,
 		"GIT_COMMITTER_NAME=" + line(o.Author.Name, "Plumb"), "GIT_COMMITTER_EMAIL=" + line(o.Author.Email, "plumb@localhost"), "GIT_COMMITTER_DATE=" + date,
 	}
-	text := strings.TrimSpace(message) + "\n\n"
+	var text strings.Builder
+	text.WriteString(strings.TrimSpace(message) + "\n\n")
 	if !(o.Direct && c.branch == c.base) {
-		text += ownTrailer + ": " + c.branch + "\n"
+		text.WriteString(ownTrailer + ": " + c.branch + "\n")
 	}
 	for _, who := range o.Asked {
-		text += fmt.Sprintf("Co-authored-by: %s <%s>\n", line(who.Name, "unknown"), line(who.Email, "unknown"))
+		fmt.Fprintf(&text, "Co-authored-by: %s <%s>\n", line(who.Name, "unknown"), line(who.Email, "unknown"))
 	}
-	out, err := c.local(ctx, git.Command{Args: []string{"commit-tree", tree, "-p", c.head}, Env: env, Stdin: strings.NewReader(text)})
+	out, err := c.local(ctx, git.Command{Args: []string{"commit-tree", tree, "-p", c.head}, Env: env, Stdin: strings.NewReader(text.String())})
 	return strings.TrimSpace(out), err
 }
 

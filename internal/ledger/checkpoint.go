@@ -118,9 +118,19 @@ func (c *chain) close() error {
 	return errors.Join(c.file.Sync(), c.file.Close())
 }
 
-// readChain gives the lines of the chain. A last line without an end is of a
+// readChain gives the checkpoints of the chain. A last line without an end is of a
 // crash, or of a writer that has not finished it.
 func readChain(dir string, yield func(line int, raw []byte) error) error {
+	return readLines(dir, func(n int, line chained) error {
+		if line.Note == "" {
+			return yield(n, nil)
+		}
+		return yield(n, []byte(line.Note))
+	})
+}
+
+// readLines gives the lines of the chain; one that can't be read is empty.
+func readLines(dir string, yield func(n int, line chained) error) error {
 	file, err := os.Open(filepath.Join(dir, chainFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -140,12 +150,9 @@ func readChain(dir string, yield func(line int, raw []byte) error) error {
 		}
 		var line chained
 		if err := json.Unmarshal(bytes.TrimSpace(raw), &line); err != nil {
-			if err := yield(n, nil); err != nil {
-				return err
-			}
-			continue
+			line = chained{}
 		}
-		if err := yield(n, []byte(line.Note)); err != nil {
+		if err := yield(n, line); err != nil {
 			return err
 		}
 	}

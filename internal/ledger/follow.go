@@ -1,11 +1,8 @@
 package ledger
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/plumb-dev/plumb/internal/ledger/index"
@@ -124,14 +121,14 @@ func (l *Ledger) catchUp(ctx context.Context, size uint64) error {
 	x := l.currentIndex()
 	if x == nil {
 		var err error
-		if x, err = l.openIndex(ctx); err != nil {
+		if x, err = l.indexing().open(ctx); err != nil {
 			return err
 		}
 		l.mu.Lock()
 		l.index = x
 		l.mu.Unlock()
 	}
-	if err := l.copyInto(ctx, x, size); err != nil {
+	if err := l.indexing().copyInto(ctx, x, size); err != nil {
 		l.mu.Lock() // it is opened, and looked at, anew
 		l.index = nil
 		l.mu.Unlock()
@@ -140,88 +137,14 @@ func (l *Ledger) catchUp(ctx context.Context, size uint64) error {
 	return nil
 }
 
-func (l *Ledger) copyInto(ctx context.Context, x *index.Index, size uint64) error {
-	at, err := x.Size(ctx)
-	if err != nil {
-		return err
-	}
-	for at < size {
-		rows, err := l.store.rows(ctx, at, size, size)
-		if err != nil {
-			return err
-		}
-		if err := x.Add(ctx, rows); err != nil {
-			return err
-		}
-		at += uint64(len(rows))
-	}
-	return nil
+func (l *Ledger) indexing() indexing {
+	return indexing{dir: l.options.Dir, postgres: l.options.Postgres, origin: l.keys.origin, store: l.store, total: l.integrated, log: l.options.Log}
 }
 
 func (l *Ledger) currentIndex() *index.Index {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.index
-}
-
-// openIndex opens the index. One that cannot be read, or does not end as the log
-// does at that place, is made anew: the log is the truth.
-func (l *Ledger) openIndex(ctx context.Context) (*index.Index, error) {
-	if l.options.Postgres != "" {
-		x, err := index.OpenPostgres(ctx, l.options.Postgres, l.keys.origin)
-		if err != nil {
-			return nil, err
-		}
-		return l.agreeing(ctx, x)
-	}
-	file := filepath.Join(l.options.Dir, indexFile)
-	x, err := index.OpenSQLite(ctx, file, l.keys.origin)
-	if err == nil {
-		x, err = l.agreeing(ctx, x)
-	}
-	if err == nil {
-		return x, nil
-	}
-	l.options.Log.Warn("the ledger's index is made anew from the log", "err", err)
-	for _, end := range []string{"", "-wal", "-shm"} {
-		if err := os.Remove(file + end); err != nil && !os.IsNotExist(err) {
-			return nil, fmt.Errorf("remove the broken index: %w", err)
-		}
-	}
-	return index.OpenSQLite(ctx, file, l.keys.origin)
-}
-
-// agreeing empties an index whose last entry is not the log's.
-func (l *Ledger) agreeing(ctx context.Context, x *index.Index) (*index.Index, error) {
-	agrees, err := l.agrees(ctx, x)
-	if err == nil && !agrees {
-		l.options.Log.Warn("the ledger's index does not agree with the log: it is made anew from it")
-		err = x.Reset(ctx)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("check the index: %w", joinClose(err, x))
-	}
-	return x, nil
-}
-
-func (l *Ledger) agrees(ctx context.Context, x *index.Index) (bool, error) {
-	size, err := x.Size(ctx)
-	if err != nil || size == 0 {
-		return true, err
-	}
-	total, err := l.integrated(ctx)
-	if err != nil {
-		return false, err
-	}
-	if size > total {
-		return false, nil
-	}
-	rows, err := l.store.rows(ctx, size-1, size, total)
-	if err != nil {
-		return false, err
-	}
-	leaf, err := x.Leaf(ctx, size-1)
-	return bytes.Equal(leaf, rows[0].Leaf), err
 }
 
 func joinClose(err error, x *index.Index) error {

@@ -14,6 +14,7 @@ type fault int
 
 const (
 	faultAppend fault = iota // entries cannot be written
+	faultLog                 // entries cannot be put from the journal into the log
 	faultSign                // checkpoints cannot be signed or published
 	faultIndex               // the index does not follow
 	faultChain               // checkpoints cannot be handed on
@@ -24,6 +25,8 @@ func (f fault) String() string {
 	switch f {
 	case faultAppend:
 		return "entries cannot be written"
+	case faultLog:
+		return "entries wait in the journal"
 	case faultSign:
 		return "checkpoints cannot be signed"
 	case faultIndex:

@@ -133,6 +133,7 @@ func addPublic(dir, public string) error {
 type Keys struct {
 	origin    string
 	texts     []string
+	list      []note.Verifier // in the order of texts
 	verifiers note.Verifiers
 }
 
@@ -187,7 +188,7 @@ func ParseKeys(raw []byte) (Keys, error) {
 	if len(list) == 0 {
 		return Keys{}, errors.New("there is no public key in it")
 	}
-	k.verifiers = note.VerifierList(list...)
+	k.list, k.verifiers = list, note.VerifierList(list...)
 	return k, nil
 }
 

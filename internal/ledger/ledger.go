@@ -102,9 +102,21 @@ type Ledger struct {
 	closing  sync.RWMutex // held for writing by Close
 	closed   bool
 	pending  sync.WaitGroup
-	requests chan request  // to the batcher
-	batched  chan struct{} // closed when the batcher has ended
-	followed chan struct{} // closed when the follower has ended
+	requests chan request    // to the batcher
+	batched  chan struct{}   // closed when the batcher has ended
+	news     chan struct{}   // has a token when the journal has something new
+	flushes  chan chan error // to the sequencer
+	// sequenced is closed when the sequencer has ended; last says why it has left
+	// something in the journal.
+	sequenced chan struct{}
+	last      error
+	followed  chan struct{} // closed when the follower has ended
+
+	journal *journal
+	// taken are the entries, from the index takenFrom on, that are being put into the
+	// log. Only the sequencer has them.
+	taken     [][]byte
+	takenFrom uint64
 
 	faults faults
 	index  *index.Index // the follower's until it is set
@@ -125,6 +137,7 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 	l := &Ledger{
 		options: o, store: newStore(o.Dir), lock: flock.New(filepath.Join(o.Dir, lockFile)),
 		followed: make(chan struct{}), batched: make(chan struct{}), requests: make(chan request, batchSize),
+		news: make(chan struct{}, 1), flushes: make(chan chan error), sequenced: make(chan struct{}),
 	}
 	held, err := l.lock.TryLock()
 	if err != nil {
@@ -140,6 +153,7 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 	}
 	go l.follow()
 	go l.batch()
+	go l.sequence()
 	if first {
 		_, err := l.Append(ctx, Entry{Kind: entry.LedgerOpened, Actor: entry.Actor{User: "plumb"}, Message: "the ledger begins", Details: map[string]string{"origin": l.keys.origin, "key": l.keys.Latest()}})
 		if err != nil {
@@ -233,17 +247,29 @@ func (l *Ledger) startAppender(ctx context.Context, last Checkpoint) (bool, erro
 	if err != nil {
 		return false, err
 	}
+	if err := l.check(ctx, last, size); err != nil {
+		return false, err
+	}
+	if l.journal, err = openJournal(l.options.Dir, size); err != nil {
+		return false, err
+	}
+	return l.journal.next == 0, l.drainOnce()
+}
+
+// check tells with an error if the log of this size does not go on from the last
+// checkpoint.
+func (l *Ledger) check(ctx context.Context, last Checkpoint, size uint64) error {
 	if size == 0 && last.Size == 0 {
-		return true, nil
+		return nil
 	}
 	root, err := l.store.root(ctx, size)
 	if err != nil {
-		return false, err
+		return err
 	}
 	if err := l.store.consistent(ctx, last, size, root); err != nil {
-		return false, err
+		return err
 	}
-	return false, l.store.checkTail(ctx, min(last.Size, size-1), size)
+	return l.store.checkTail(ctx, min(last.Size, size-1), size)
 }
 
 // abandon closes what start has opened.
@@ -254,32 +280,43 @@ func (l *Ledger) abandon() {
 	if l.chain != nil {
 		_ = l.chain.close()
 	}
+	if l.journal != nil {
+		_ = l.journal.close()
+	}
 	_ = l.lock.Unlock()
 }
 
 // Keys are the public keys of the log.
 func (l *Ledger) Keys() Keys { return l.keys }
 
-// Append records an entry and gives its index. When it returns without an error
-// the entry is in the log's files and in its tree, and the disk has them: no
-// crash loses it. The signed checkpoint that commits to it follows within the
-// checkpoint interval; it is not waited for, since one is signed for all entries
-// of a while. Where the context ends first, or the disk fails, the entry may be
+// Append records entries, all or none of them, one directly after the other, and
+// gives the index of the first. When it returns without an error they are in the
+// journal, and the disk has it: no crash loses them. The log takes them from there,
+// and the signed checkpoint that commits to them follows within the checkpoint
+// interval after that; neither is waited for, since both are done for all entries
+// of a while. Where the context ends first, or the disk fails, the entries may be
 // recorded all the same.
 //
 // The index need not work for it: Health tells.
-func (l *Ledger) Append(ctx context.Context, e Entry) (uint64, error) {
-	if e.Time.IsZero() {
-		e.Time = l.options.Now()
+func (l *Ledger) Append(ctx context.Context, entries ...Entry) (uint64, error) {
+	if len(entries) == 0 {
+		return 0, nil
 	}
-	raw, err := entry.Encode(entry.Clean(e))
-	if err != nil {
-		return 0, fmt.Errorf("record %s: %w", e.Kind, err)
+	what := entries[0].Kind
+	raw := make([][]byte, len(entries))
+	for i, e := range entries {
+		if e.Time.IsZero() {
+			e.Time = l.options.Now()
+		}
+		var err error
+		if raw[i], err = entry.Encode(entry.Clean(e)); err != nil {
+			return 0, fmt.Errorf("record %s: %w", e.Kind, err)
+		}
 	}
 	l.closing.RLock()
 	if l.closed {
 		l.closing.RUnlock()
-		return 0, fmt.Errorf("record %s: %w", e.Kind, ErrClosed)
+		return 0, fmt.Errorf("record %s: %w", what, ErrClosed)
 	}
 	l.pending.Add(1)
 	l.closing.RUnlock()
@@ -289,16 +326,16 @@ func (l *Ledger) Append(ctx context.Context, e Entry) (uint64, error) {
 	case l.requests <- r:
 	case <-ctx.Done():
 		l.pending.Done()
-		return 0, fmt.Errorf("record %s in the ledger: %w", e.Kind, context.Cause(ctx))
+		return 0, fmt.Errorf("record %s in the ledger: %w", what, context.Cause(ctx))
 	}
 	select {
 	case a := <-r.answer:
 		if a.err != nil {
-			return 0, fmt.Errorf("record %s in the ledger: %w", e.Kind, a.err)
+			return 0, fmt.Errorf("record %s in the ledger: %w", what, a.err)
 		}
 		return a.index, nil
 	case <-ctx.Done():
-		return 0, fmt.Errorf("record %s in the ledger: %w (it may be recorded all the same)", e.Kind, context.Cause(ctx))
+		return 0, fmt.Errorf("record %s in the ledger: %w (it may be recorded all the same)", what, context.Cause(ctx))
 	}
 }
 
@@ -315,15 +352,18 @@ func (l *Ledger) Close(ctx context.Context) error {
 
 	l.pending.Wait()
 	close(l.requests)
-	<-l.batched
+	<-l.sequenced
 	err := l.shutdown(ctx)
 	if err != nil {
 		err = fmt.Errorf("publish the ledger's last checkpoint: %w", err)
 	}
+	if l.last != nil {
+		err = errors.Join(err, fmt.Errorf("entries stay in the ledger's journal until it is opened again: %w", l.last))
+	}
 	l.signer.stop()
 	<-l.followed
 	l.cancel()
-	err = errors.Join(err, l.chain.close(), l.lock.Unlock())
+	err = errors.Join(err, l.chain.close(), l.journal.close(), l.lock.Unlock())
 	if x := l.currentIndex(); x != nil {
 		err = errors.Join(err, x.Close())
 	}

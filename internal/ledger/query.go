@@ -36,7 +36,11 @@ func (l *Ledger) Each(ctx context.Context, q entry.Query, yield func(Entry) bool
 	return v.each(ctx, q, yield)
 }
 
+// view is of all that was appended before.
 func (l *Ledger) view(ctx context.Context) (view, error) {
+	if err := l.flush(ctx); err != nil {
+		return view{}, err
+	}
 	size, err := l.integrated(ctx)
 	return view{l.store, size, l.currentIndex()}, err
 }

@@ -28,11 +28,16 @@ type Reader struct {
 func OpenReader(ctx context.Context, dir, postgres string) (*Reader, error) {
 	keys, err := ReadKeys(filepath.Join(dir, publicFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no ledger in %s: it begins when the engine first runs; name another folder with --dir", dir)
+		return nil, fmt.Errorf("there is no ledger in %s: it begins when the engine first runs; name another folder with --dir, or a server with --server", dir)
 	}
 	if err != nil {
 		return nil, err
 	}
+	return OpenReaderWith(ctx, dir, postgres, keys)
+}
+
+// OpenReaderWith opens it for who knows the public keys from elsewhere.
+func OpenReaderWith(ctx context.Context, dir, postgres string, keys Keys) (*Reader, error) {
 	s := newStore(dir)
 	c, err := s.checkpoint(ctx, keys)
 	if err != nil {

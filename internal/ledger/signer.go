@@ -48,12 +48,8 @@ func (s *signer) wake() {
 }
 
 func (s *signer) token() {
-	if s.ended {
-		return
-	}
-	select {
-	case s.signed <- struct{}{}:
-	default:
+	if !s.ended {
+		wake(s.signed)
 	}
 }
 

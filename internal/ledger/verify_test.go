@@ -133,6 +133,9 @@ func rewritten(t *testing.T, dir string, count int) string {
 		write(t, filepath.Join(other, name), read(t, filepath.Join(dir, name)))
 	}
 	l := open(t, Options{Dir: other})
+	if err := l.flush(t.Context()); err != nil { // what follows goes past the journal
+		t.Fatal(err)
+	}
 	n := 0
 	var pending []tessera.IndexFuture
 	err = original.Each(t.Context(), entry.Query{Oldest: true}, func(e Entry) bool {

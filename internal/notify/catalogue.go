@@ -37,12 +37,14 @@ const (
 	OnWindowBlocked  Trigger = "on-window-blocked"
 	OnFrozen         Trigger = "on-frozen"
 	OnRollback       Trigger = "on-rollback"
+	OnOverride       Trigger = "on-override"
+	OnAdopted        Trigger = "on-adopted"
 )
 
 // eventTriggers are those that happen, rather than follow from a state.
 var eventTriggers = []Trigger{
 	OnDriftDetected, OnDriftHealed, OnApprovalNeeded, OnApproved, OnRejected, OnPlanStale,
-	OnPinned, OnUnpinned, OnWindowBlocked, OnFrozen, OnRollback,
+	OnPinned, OnUnpinned, OnWindowBlocked, OnFrozen, OnRollback, OnOverride, OnAdopted,
 }
 
 func (t Trigger) isEvent() bool { return slices.Contains(eventTriggers, t) }

@@ -118,15 +118,22 @@ func summary(r Report) string {
 		verb = "changes"
 	}
 	text := fmt.Sprintf("**%s %s**: %s.", applications(len(r.Applications)), verb, countsText(r.Total()))
-	approvals, irreversible := 0, 0
+	approvals, pulls, irreversible := 0, 0, 0
 	for _, a := range r.Applications {
 		irreversible += a.Irreversible
-		if a.Then == ThenApproval && a.Error == "" && a.Skipped == "" {
+		switch {
+		case a.Error != "" || a.Skipped != "":
+		case a.Then == ThenApproval:
 			approvals++
+		case a.Then == ThenPull:
+			pulls++
 		}
 	}
 	if approvals > 0 {
 		text += fmt.Sprintf(" %s will need approval.", applications(approvals))
+	}
+	if pulls > 0 {
+		text += fmt.Sprintf(" %s will need the approvals of this pull request.", applications(pulls))
 	}
 	if irreversible > 0 {
 		text += fmt.Sprintf(" **%d of the changes cannot be undone by a revert.**", irreversible)
@@ -189,8 +196,14 @@ func thenText(a Result) string {
 		return "not planned"
 	case len(a.Remarks) > 0:
 		return "**cannot be applied whole**"
+	case a.Then == ThenApproval && a.Approvals > 1:
+		return fmt.Sprintf("needs %d approvals", a.Approvals)
 	case a.Then == ThenApproval:
 		return "needs approval"
+	case a.Then == ThenPull && a.Approvals > 1:
+		return fmt.Sprintf("needs %d approvals of this pull request, or of the plan", a.Approvals)
+	case a.Then == ThenPull:
+		return "needs an approval of this pull request, or of the plan"
 	case a.Then == ThenByHand:
 		return "waits for a sync by hand"
 	}

@@ -48,6 +48,9 @@ type Change struct {
 	Default bool
 	// From and To are the commits whose difference is the change.
 	From, To string
+	// Head is the commit that has to be signed where a project asks for signatures, if
+	// it is not To: what a host has merged on trial nobody has signed.
+	Head string
 	// Places has repositories read somewhere else: see engine.PreviewOptions.
 	Places map[string]string
 	// WithoutModules leaves modules unplanned, for the reason given.
@@ -77,9 +80,11 @@ type Result struct {
 	// something was changed.
 	Drift int `json:"drift,omitempty"`
 	// Then says what happens once it is merged.
-	Then    Then         `json:"then"`
-	Digest  string       `json:"digest,omitempty"`
-	Changes []Difference `json:"changes,omitempty"`
+	Then Then `json:"then"`
+	// Approvals is how many approvals it will need, where it needs any.
+	Approvals int          `json:"approvals,omitempty"`
+	Digest    string       `json:"digest,omitempty"`
+	Changes   []Difference `json:"changes,omitempty"`
 	// Remarks are about resources that can't be changed, Warnings about the rest.
 	Remarks  []string `json:"remarks,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
@@ -87,6 +92,8 @@ type Result struct {
 	Skipped string        `json:"skipped,omitempty"`
 	Error   string        `json:"error,omitempty"`
 	Took    time.Duration `json:"tookNanoseconds"`
+
+	key engine.Key
 }
 
 // Then is what happens with a change once it is merged.
@@ -96,7 +103,9 @@ type Then string
 const (
 	ThenApplied  Then = "applied"
 	ThenApproval Then = "approval"
-	ThenByHand   Then = "byHand"
+	// ThenPull: the approvals of the pull request are those that it needs.
+	ThenPull   Then = "pullRequest"
+	ThenByHand Then = "byHand"
 )
 
 // Failed tells whether an Application could not be planned, or not whole.
@@ -205,7 +214,11 @@ func revisions(app *v1alpha1.Application, c Change, commit string) []string {
 func look(ctx context.Context, e Engine, a App, c Change) *Result {
 	start := time.Now()
 	options := func(commit string) engine.PreviewOptions {
-		return engine.PreviewOptions{Revisions: revisions(a.Application, c, commit), Places: c.Places}
+		o := engine.PreviewOptions{Revisions: revisions(a.Application, c, commit), Places: c.Places}
+		if commit == c.To && c.Head != "" {
+			o.Vouched = revisions(a.Application, c, c.Head)
+		}
+		return o
 	}
 	after, afterErr := e.Render(ctx, a.Application, a.Key, options(c.To))
 	before, beforeErr := e.Render(ctx, a.Application, a.Key, options(c.From))
@@ -217,7 +230,7 @@ func look(ctx context.Context, e Engine, a App, c Change) *Result {
 	case beforeErr != nil && afterErr != nil && beforeErr.Error() == afterErr.Error():
 		return nil // it was broken before, and it is not this change that did it
 	}
-	r := &Result{Application: a.Key.String(), Project: a.Spec.GetProject()}
+	r := &Result{Application: a.Key.String(), Project: a.Spec.GetProject(), key: a.Key}
 	defer func() { r.Took = time.Since(start) }()
 	secrets := after.Secrets.With(before.Secrets)
 	switch {
@@ -268,15 +281,27 @@ func (r *Result) fill(app *v1alpha1.Application, p engine.Preview, secrets rende
 	for _, w := range slices.Concat(p.Bundle.Warnings, p.Comparison.Notes) {
 		r.Warnings = append(r.Warnings, secrets.Mask(w))
 	}
-	r.Then = thenOf(app, p.Approval)
+	r.Then = thenOf(app, p.Approval, r.Destroys > 0, r.Drift > 0)
+	if r.Then == ThenApproval || r.Then == ThenPull {
+		r.Approvals = int(p.Approval.Snapshot().Min)
+	}
 }
 
-func thenOf(app *v1alpha1.Application, approval *v1alpha1.ApprovalPolicy) Then {
-	switch p := app.Spec.SyncPolicy; {
-	case approval.IsRequired():
-		return ThenApproval
-	case p == nil || !p.Automated.IsEnabled():
+// thenOf says what happens once a change is merged, by the policy of the Application
+// and its project. Where people have to approve, the pull request's approvals count
+// only if the engine would have them count.
+func thenOf(app *v1alpha1.Application, approval *v1alpha1.ApprovalPolicy, destroys, drift bool) Then {
+	policy := app.Spec.SyncPolicy
+	automated := policy != nil && policy.Automated.IsEnabled()
+	when := approval.GetWhen()
+	asked := when == v1alpha1.ApproveAlways || when == v1alpha1.ApproveDestructive && destroys
+	switch snapshot := approval.Snapshot(); {
+	case !automated && when != v1alpha1.ApproveAlways: // nobody is asked before somebody asks for a sync
 		return ThenByHand
+	case !asked:
+		return ThenApplied
+	case automated && snapshot.PullRequest && len(snapshot.Approvers) == 0 && !drift:
+		return ThenPull
 	}
-	return ThenApplied
+	return ThenApproval
 }

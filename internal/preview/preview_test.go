@@ -20,12 +20,16 @@ import (
 // the commit.
 type fakeEngine struct {
 	touched, module, brokenBefore, broken map[string]bool
+	tip                                   string
 }
 
 func (f fakeEngine) Render(_ context.Context, app *v1alpha1.Application, _ engine.Key, o engine.PreviewOptions) (render.Bundle, error) {
 	commit := strings.Join(o.Revisions, ",")
 	if f.brokenBefore[app.Name] || f.broken[app.Name] && strings.Contains(commit, "to") {
 		return render.Bundle{Secrets: render.NewTexts([]string{"c4n4ry-secret"})}, errors.New("x.yaml:1: broken, c4n4ry-secret")
+	}
+	if len(o.Revisions) == 0 {
+		commit = f.tip
 	}
 	b := render.Bundle{Hash: app.Name, Secrets: render.NewTexts([]string{"c4n4ry-secret"})}
 	if f.touched[app.Name] {
@@ -98,5 +102,72 @@ func TestLook(t *testing.T) {
 	}
 	if got, _ := Look(t.Context(), e, apps, Change{Repo: repo, Base: "main", From: "from", To: "to"}); got.Followers != 5 {
 		t.Errorf("%d follow main where it is not the default branch", got.Followers)
+	}
+}
+
+func TestThen(t *testing.T) {
+	yes, no := true, false
+	type policy = v1alpha1.ApprovalPolicy
+	auto, manual := &v1alpha1.SyncPolicy{Automated: &v1alpha1.SyncPolicyAutomated{}}, &v1alpha1.SyncPolicy{}
+	for name, c := range map[string]struct {
+		reason          string
+		sync            *v1alpha1.SyncPolicy
+		approval        *policy
+		destroys, drift bool
+		want            Then
+	}{
+		"Automated":   {"nobody is asked", auto, nil, false, false, ThenApplied},
+		"Manual":      {"somebody has to sync it", manual, nil, false, false, ThenByHand},
+		"None":        {"there is no policy", nil, nil, false, false, ThenByHand},
+		"Always":      {"people are asked", auto, &policy{}, false, false, ThenApproval},
+		"AskedToSync": {"people are asked, and what they approve is done", manual, &policy{}, false, false, ThenApproval},
+		"Off":         {"the policy is turned off", auto, &policy{Required: &no}, false, false, ThenApplied},
+		"Harmless":    {"nothing is destroyed", auto, &policy{When: v1alpha1.ApproveDestructive}, false, false, ThenApplied},
+		"Destructive": {"something is", auto, &policy{When: v1alpha1.ApproveDestructive}, true, false, ThenApproval},
+		"ByHand":      {"nobody is asked before somebody syncs", manual, &policy{When: v1alpha1.ApproveDestructive}, true, false, ThenByHand},
+		"Drift":       {"a change in Git is no drift", auto, &policy{When: v1alpha1.ApproveDrift}, true, false, ThenApplied},
+		"Pull":        {"the approvals of the pull request count", auto, &policy{PullRequest: &yes}, false, false, ThenPull},
+		"PullByHand":  {"not where nobody has asked for a sync", manual, &policy{PullRequest: &yes}, false, false, ThenApproval},
+		"PullNamed":   {"not where approvers are named", auto, &policy{PullRequest: &yes, Approvers: []v1alpha1.Approver{{User: "ann"}}}, false, false, ThenApproval},
+		"PullDrift":   {"not for what was changed where it runs", auto, &policy{PullRequest: &yes}, false, true, ThenApproval},
+	} {
+		t.Run(name, func(t *testing.T) {
+			app := &v1alpha1.Application{Spec: v1alpha1.ApplicationSpec{SyncPolicy: c.sync}}
+			if got := thenOf(app, c.approval, c.destroys, c.drift); got != c.want {
+				t.Errorf("%s: %s, want %s", c.reason, got, c.want)
+			}
+		})
+	}
+}
+
+// vouchedEngine fails for commits that are not signed, of which there is one.
+type vouchedEngine struct{ fakeEngine }
+
+func (e vouchedEngine) Render(ctx context.Context, app *v1alpha1.Application, key engine.Key, o engine.PreviewOptions) (render.Bundle, error) {
+	signed := o.Revisions[0]
+	if len(o.Vouched) > 0 && o.Vouched[0] != "" {
+		signed = o.Vouched[0]
+	}
+	if signed == "trial" || signed == "unsigned" {
+		return render.Bundle{}, errors.New("commit " + signed + " is not signed")
+	}
+	return e.fakeEngine.Render(ctx, app, key, o)
+}
+
+func TestHeadsHaveToBeSigned(t *testing.T) {
+	e := vouchedEngine{fakeEngine{touched: map[string]bool{"web": true}}}
+	apps := []App{app("web", at("https://git.example/shop/deploy", "main"))}
+	look := func(head string) Result {
+		r, err := Look(t.Context(), e, apps, Change{Repo: "https://git.example/shop/deploy", Base: "main", From: "from", To: "trial", Head: head})
+		if err != nil || len(r.Applications) != 1 {
+			t.Fatalf("got %+v, %v", r, err)
+		}
+		return r.Applications[0]
+	}
+	if r := look("signed"); r.Error != "" {
+		t.Errorf("nobody signs what a host merges on trial: %s", r.Error)
+	}
+	if r := look("unsigned"); r.Error != "commit unsigned is not signed" {
+		t.Errorf("it is planned though a sync would be refused: %+v", r)
 	}
 }

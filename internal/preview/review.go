@@ -27,6 +27,8 @@ type review struct {
 	asked   int64
 	// word is the request that is answered, if any.
 	word request
+	// again is set where the base has changed what it would do.
+	again bool
 }
 
 // request is a comment that asks for a preview: /plumb preview, with the whole
@@ -42,12 +44,12 @@ var (
 )
 
 // review looks at a pull request and says what is to be said.
-func (r *Reviewer) review(ctx context.Context, id pullID) error {
+func (r *Reviewer) review(ctx context.Context, id pullID, again bool) error {
 	s, ok, err := r.o.World.Settings(id.repo)
 	if err != nil || !ok {
 		return err
 	}
-	v := &review{Reviewer: r, id: id, settings: s, marker: r.mark(s, id.repo, id.number)}
+	v := &review{Reviewer: r, id: id, settings: s, again: again, marker: r.mark(s, id.repo, id.number)}
 	if v.pull, err = s.Host.Pulls.Get(ctx, s.Repo, id.number); err != nil {
 		return err
 	}
@@ -68,7 +70,7 @@ func (r *Reviewer) review(ctx context.Context, id pullID) error {
 	if err := v.hear(ctx, comments); err != nil {
 		return err
 	}
-	if v.planned == v.pull.HeadSHA && v.word.id == 0 {
+	if v.planned == v.pull.HeadSHA && v.word.id == 0 && !v.again {
 		return nil // it is said already
 	}
 	if v.pull.Fork && !v.allowed() {
@@ -163,6 +165,7 @@ func (v *review) wait(ctx context.Context) error {
 	if err := v.say(ctx, text); err != nil {
 		return err
 	}
+	v.o.Previewed(OutcomeWaits, 0)
 	return v.status(ctx, scm.Pending, "a fork: waits for /plumb preview by a maintainer")
 }
 
@@ -193,8 +196,12 @@ func (v *review) plan(ctx context.Context) error {
 			return err
 		}
 	}
-	v.remember(v.id, func(s *seen) { s.planned, s.asked = v.pull.HeadSHA, max(v.asked, v.word.id) })
+	before := v.meanings(ctx, e, apps, report)
+	v.remember(v.id, func(s *seen) {
+		s.planned, s.asked, s.before = v.pull.HeadSHA, max(v.asked, v.word.id), before
+	})
 	state, text := outcome(report)
+	v.o.Previewed(outcomeOf(report), time.Since(start))
 	v.o.Log.Info("pull request previewed", "repository", v.id.repo, "number", v.id.number, "head", short(v.pull.HeadSHA),
 		"applications", len(report.Applications), "of", report.Followers, "looked", report.Took.Round(time.Millisecond), "took", time.Since(start).Round(time.Millisecond))
 	return v.status(ctx, state, text)
@@ -214,7 +221,7 @@ func (v *review) change(ctx context.Context) (Change, []string, error) {
 	}
 	notes := []string{"What is compared is the branch as it is, without what has gone into " + code(p.BaseBranch) + " since it was left: what is newer there may look like a change back. Rebase it for an exact plan."}
 	if p.Merge != "" && p.MergeParent != "" {
-		c.From, c.To, notes = p.MergeParent, p.Merge, nil
+		c.From, c.To, c.Head, notes = p.MergeParent, p.Merge, p.HeadSHA, nil
 	}
 	if c.From == "" || c.To == "" {
 		return Change{}, nil, fmt.Errorf("the host does not say where pull request %d has left %s", p.Number, p.BaseBranch)
@@ -234,6 +241,16 @@ func (v *review) tip(ctx context.Context) (string, error) {
 		return "", errors.ErrUnsupported
 	}
 	return t.Tip(ctx, v.id.repo, v.pull.BaseBranch)
+}
+
+func outcomeOf(r Report) Outcome {
+	switch {
+	case r.Failed() > 0:
+		return OutcomeRefused
+	case len(r.Applications) == 0:
+		return OutcomeNone
+	}
+	return OutcomeChanges
 }
 
 func outcome(r Report) (scm.StatusState, string) {

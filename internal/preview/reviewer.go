@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/plumb-dev/plumb/internal/engine"
 	"github.com/plumb-dev/plumb/internal/scm"
 )
 
@@ -58,8 +59,29 @@ type Options struct {
 	// how long one may take (10 min).
 	Together int
 	Timeout  time.Duration
-	Log      *slog.Logger
+	// Pause is how long it waits after a base branch has moved, before it looks whether
+	// previews are to be made again (1 min).
+	Pause time.Duration
+	// Previewed is told how a preview went, and how long it took. It may be nil.
+	Previewed func(Outcome, time.Duration)
+	Log       *slog.Logger
 }
+
+// Outcome of a preview.
+type Outcome string
+
+// The closed set of outcomes.
+const (
+	// OutcomeChanges and OutcomeNone: Applications change, or none does.
+	OutcomeChanges Outcome = "changes"
+	OutcomeNone    Outcome = "none"
+	// OutcomeRefused: something cannot be applied as declared.
+	OutcomeRefused Outcome = "refused"
+	// OutcomeWaits: a fork waits for somebody's word.
+	OutcomeWaits Outcome = "waits"
+	// OutcomeError: it could not be previewed, and is tried again.
+	OutcomeError Outcome = "error"
+)
 
 // Reviewer keeps a preview on each open pull request.
 type Reviewer struct {
@@ -71,6 +93,10 @@ type Reviewer struct {
 	jobs map[pullID]*job
 	// seen is what is known of the open pull requests that were listed.
 	seen map[pullID]seen
+	// moved are the repositories of which a branch has moved, since that was last
+	// looked at; stirred tells that there are some.
+	moved   map[string]bool
+	stirred chan struct{}
 }
 
 // pullID names a pull request: by the URL of the repository that Applications
@@ -87,6 +113,8 @@ type seen struct {
 	// was heard.
 	planned string
 	asked   int64
+	// before identifies what the Applications that it touches meant on the base branch.
+	before map[engine.Key]string
 }
 
 // job is the work on one pull request, at most one at a time.
@@ -98,6 +126,8 @@ type job struct {
 	// dirty says that it is to be done once more, failures how often it failed.
 	dirty    bool
 	failures int
+	// again says that it is to be planned though its head was planned before.
+	again bool
 }
 
 // New gives a Reviewer.
@@ -108,10 +138,19 @@ func New(o Options) *Reviewer {
 	if o.Timeout == 0 {
 		o.Timeout = 10 * time.Minute
 	}
+	if o.Pause == 0 {
+		o.Pause = time.Minute
+	}
+	if o.Previewed == nil {
+		o.Previewed = func(Outcome, time.Duration) {}
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Reviewer{o: o, wake: make(chan struct{}, 1), slots: make(chan struct{}, o.Together), jobs: map[pullID]*job{}, seen: map[pullID]seen{}}
+	return &Reviewer{
+		o: o, wake: make(chan struct{}, 1), slots: make(chan struct{}, o.Together), jobs: map[pullID]*job{}, seen: map[pullID]seen{},
+		moved: map[string]bool{}, stirred: make(chan struct{}, 1),
+	}
 }
 
 // Heard has a pull request looked at: something about it has changed, or
@@ -120,17 +159,23 @@ func New(o Options) *Reviewer {
 func (r *Reviewer) Heard(repoURL string, number int, head string) {
 	id := pullID{r.canonical(repoURL), number}
 	r.mu.Lock()
+	j := r.due(id)
+	if j.running && head != "" && j.head != "" && head != j.head {
+		j.cancel() // what it works on is out of date
+	}
+	r.mu.Unlock()
+	r.stir()
+}
+
+// due has a pull request looked at. The lock is held.
+func (r *Reviewer) due(id pullID) *job {
 	j := r.jobs[id]
 	if j == nil {
 		j = &job{}
 		r.jobs[id] = j
 	}
 	j.dirty = true
-	if j.running && head != "" && j.head != "" && head != j.head {
-		j.cancel() // what it works on is out of date
-	}
-	r.mu.Unlock()
-	r.stir()
+	return j
 }
 
 // canonical is the one of several URLs of a repository that all of us use: some
@@ -169,6 +214,7 @@ func (r *Reviewer) Run(ctx context.Context) {
 	if r.o.Interval > 0 {
 		wg.Go(func() { r.poll(ctx) })
 	}
+	wg.Go(func() { r.follow(ctx) })
 	for {
 		for r.begin(ctx, &wg) {
 		}
@@ -195,11 +241,12 @@ func (r *Reviewer) begin(ctx context.Context, wg *sync.WaitGroup) bool {
 		}
 		var work context.Context
 		work, j.cancel = context.WithTimeout(ctx, r.o.Timeout)
-		j.running, j.dirty, j.head = true, false, ""
+		again := j.again
+		j.running, j.dirty, j.again, j.head = true, false, false, ""
 		wg.Go(func() {
-			err := r.review(work, id)
+			err := r.review(work, id, again)
 			j.cancel()
-			r.end(ctx, id, j, err)
+			r.end(ctx, id, j, err, again)
 		})
 		return true
 	}
@@ -209,10 +256,11 @@ func (r *Reviewer) begin(ctx context.Context, wg *sync.WaitGroup) bool {
 // most often that one failure is followed by another try.
 const mostFailures = 6
 
-func (r *Reviewer) end(ctx context.Context, id pullID, j *job, err error) {
+func (r *Reviewer) end(ctx context.Context, id pullID, j *job, err error, again bool) {
 	<-r.slots
 	r.mu.Lock()
 	j.running = false
+	j.again = j.again || again && err != nil
 	switch {
 	case err == nil:
 		j.failures = 0
@@ -222,6 +270,7 @@ func (r *Reviewer) end(ctx context.Context, id pullID, j *job, err error) {
 	case ctx.Err() != nil || errors.Is(err, context.Canceled):
 	default:
 		j.failures++
+		r.o.Previewed(OutcomeError, 0)
 		r.o.Log.Warn("pull request not previewed", "repository", id.repo, "number", id.number, "error", err)
 		if j.failures < mostFailures {
 			wait := min(15*time.Second<<j.failures, 10*time.Minute)
@@ -254,6 +303,7 @@ func (r *Reviewer) poll(ctx context.Context) {
 			if err := r.list(ctx, url, s); err != nil && ctx.Err() == nil {
 				r.o.Log.Warn("pull requests not listed", "repository", url, "error", err)
 			}
+			r.Moved(url)
 		}
 		select {
 		case <-ctx.Done():

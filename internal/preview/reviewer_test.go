@@ -28,6 +28,8 @@ type fakeHost struct {
 	writers  map[string]bool
 	lent     int
 	fail     int
+	// tip is what the base branch means.
+	tip string
 }
 
 func (f *fakeHost) lock() func() { f.mu.Lock(); return f.mu.Unlock }
@@ -105,7 +107,7 @@ func (f *fakeHost) Applications() []App    { return []App{app("web", at(url, "ma
 func (f *fakeHost) Engine(context.Context) (Engine, func(), error) {
 	defer f.lock()()
 	f.lent++
-	return fakeEngine{touched: map[string]bool{"web": true}}, func() {}, nil
+	return fakeEngine{touched: map[string]bool{"web": true}, tip: f.tip}, func() {}, nil
 }
 func (f *fakeHost) DefaultBranch(context.Context, string) (string, error) { return "main", nil }
 
@@ -121,7 +123,7 @@ func reviewed(t *testing.T, fork bool) (*fakeHost, *Reviewer) {
 
 func (f *fakeHost) review(t *testing.T, r *Reviewer) {
 	t.Helper()
-	if err := r.review(t.Context(), pullID{url, 7}); err != nil {
+	if err := r.review(t.Context(), pullID{url, 7}, false); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -264,4 +266,47 @@ func TestFailuresAreTriedAgain(t *testing.T) {
 	}
 	cancel()
 	<-done
+}
+
+func TestTheBaseMoves(t *testing.T) {
+	f, r := reviewed(t, false)
+	f.tip = "one"
+	var mu sync.Mutex
+	outcomes := map[Outcome]int{}
+	r.o.Pause = time.Millisecond
+	r.o.Previewed = func(o Outcome, _ time.Duration) { mu.Lock(); defer mu.Unlock(); outcomes[o]++ }
+	previewed := func() int { mu.Lock(); defer mu.Unlock(); return outcomes[OutcomeChanges] }
+	until := func(n int) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); previewed() != n; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d previews, want %d", previewed(), n)
+			}
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { r.Run(ctx); close(done) }()
+	r.Heard(url, 7, headA)
+	until(1)
+	looked := func() int { defer f.lock()(); return f.lent }
+	for range 3 { // elsewhere: the Application means the same
+		before := looked()
+		r.Moved(url)
+		for deadline := time.Now().Add(20 * time.Second); looked() == before; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("nobody has looked")
+			}
+		}
+	}
+	for what := range 2 {
+		func() { defer f.lock()(); f.tip = fmt.Sprint("tip ", what) }()
+		r.Moved(url)
+		until(2 + what)
+	}
+	cancel()
+	<-done
+	if previewed() != 3 {
+		t.Errorf("%d previews", previewed())
+	}
 }

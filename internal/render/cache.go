@@ -140,8 +140,10 @@ func (c *Cache) Render(ctx context.Context, req Request, with Renderer) (Bundle,
 	if err != nil {
 		return Bundle{}, false, err
 	}
-	if b, ok := c.lookup(key, &req); ok {
-		return b, false, nil
+	if !req.Uncached {
+		if b, ok := c.lookup(key, &req); ok {
+			return b, false, nil
+		}
 	}
 	f, mine := c.fly(ctx, key, req, with)
 	select {
@@ -176,6 +178,9 @@ func (c *Cache) fly(ctx context.Context, key string, req Request, with Renderer)
 	if req.Fresh {
 		name += "\nfresh"
 	}
+	if req.Uncached {
+		name += "\nuncached"
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if f, ok := c.flights[name]; ok {
@@ -185,7 +190,7 @@ func (c *Cache) fly(ctx context.Context, key string, req Request, with Renderer)
 	c.flights[name] = f
 	go func() {
 		// Another rendering may have ended between the look into the cache and now.
-		if b, ok := c.lookup(key, &req); ok {
+		if b, ok := c.lookup(key, &req); ok && !req.Uncached {
 			f.bundle = b
 		} else if f.err = c.stillRuns(&req, name); f.err == nil {
 			f.fresh = true
@@ -265,6 +270,9 @@ func rendered(ctx context.Context, req Request, with Renderer) (b Bundle, err er
 }
 
 func (c *Cache) keep(key string, req *Request, b Bundle, t *trace) {
+	if req.Uncached {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e := &entry{key: key, bundle: b, trace: &trace{looks: t.looks}, checked: revisionsOf(req)}

@@ -144,6 +144,24 @@ func TestCacheShares(t *testing.T) {
 	}
 }
 
+func TestCacheIsPassedBy(t *testing.T) {
+	c, r := NewCache(1<<20), &reader{}
+	req := Request{AppName: "a", Input: Input{Tree: memtree.At("1", map[string]string{"apps/a/x.yaml": "1"}), Path: "apps/a"}}
+	uncached := req
+	uncached.Uncached = true
+	for i, step := range []struct {
+		req  Request
+		runs int64
+	}{{uncached, 1}, {req, 2}, {req, 2}, {uncached, 3}, {req, 3}} {
+		if _, _, err := c.Render(t.Context(), step.req, r); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.runs.Load(); got != step.runs {
+			t.Errorf("after request %d: %d renderings, want %d", i, got, step.runs)
+		}
+	}
+}
+
 func TestCacheErrors(t *testing.T) {
 	c, r := NewCache(1<<20), &reader{err: errors.New("no")}
 	req := Request{Input: Input{Tree: memtree.New(map[string]string{"a/x": "1"}), Path: "a"}}

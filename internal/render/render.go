@@ -137,6 +137,9 @@ type Request struct {
 	At time.Time
 	// Fresh asks for references to be looked up now, whatever is known of them.
 	Fresh bool
+	// Uncached asks for all of it to be rendered now, and what it refers to in other
+	// places to be fetched, whatever is known; the result is not kept.
+	Uncached bool
 
 	opened *Opened
 }

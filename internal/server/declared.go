@@ -46,6 +46,7 @@ const (
 type declaredState struct {
 	id     string
 	entry  entry.Entry // what all entries about it have in common
+	words  map[string]string
 	facets map[string]string
 	// by is who has set a facet, and why, where the object says so.
 	by, why map[string]string
@@ -61,6 +62,8 @@ type declaredState struct {
 	hollow  bool
 	// role is the id of what a binding gives.
 	role string
+	// told is the whole entry, where there is nothing to compare.
+	told *entry.Entry
 }
 
 // declared records what people declare: Applications, projects, permissions,
@@ -110,6 +113,7 @@ func (d *declared) Application(group string, old, now *v1alpha1.Application) {
 		s.facets[facetPin] = strings.Join(pin.Revisions, ",")
 		s.by[facetPin], s.why[facetPin] = pin.By, pin.Reason
 	}
+	s.words = wordsOfApplication(now.Spec)
 	d.put(s)
 }
 
@@ -135,6 +139,7 @@ func (d *declared) Project(group string, old, now *v1alpha1.AppProject) {
 		id: projectID(group, now), since: now.CreationTimestamp.Time, entry: entry.Entry{Project: now.Name},
 		facets: map[string]string{facetPermissions: hashOf(rights)}, by: map[string]string{}, why: map[string]string{},
 	}
+	s.words = wordsOfProject(spec)
 	s.freeze(spec.Freeze)
 	spec.Roles, spec.DestinationServiceAccounts, spec.Freeze = nil, nil, nil
 	s.facets[facetSpec] = hashOf(spec)
@@ -159,6 +164,20 @@ func (s *declaredState) freeze(f *v1alpha1.Freeze) {
 	if f != nil {
 		s.facets[facetFreeze], s.by[facetFreeze], s.why[facetFreeze] = hashOf(f), f.By, f.Reason
 	}
+}
+
+// Guard is told what somebody has done to what the API server checks by, and that
+// Plumb has put it back.
+func (d *declared) Guard(n controller.GuardChange) {
+	e := entry.Entry{
+		Time: time.Now(), Kind: entry.PermissionChanged, Actor: entry.Actor{User: somebody, Via: "the API"}, Result: entry.Succeeded,
+		Message: n.Kind + " " + n.Name + " " + n.What + "; Plumb has put it back",
+		Details: map[string]string{"guard": n.Kind + "/" + n.Name},
+	}
+	if n.Err != nil {
+		e.Result, e.Message = entry.Failed, n.Kind+" "+n.Name+" "+n.What+", and Plumb can't put it back: "+n.Err.Error()
+	}
+	d.put(declaredState{id: "guard/" + n.Kind + "/" + n.Name, told: &e, gone: n.Removed})
 }
 
 // hashOf identifies a part of an object.
@@ -255,6 +274,9 @@ func (d *declared) load(ctx context.Context) error {
 	}}
 	clear(d.known)
 	return l.Each(ctx, q, func(e entry.Entry) bool {
+		if e.Details["guard"] != "" {
+			return true // that is no object whose state is kept
+		}
 		id := e.Details["object"]
 		if e.Application.UID != "" {
 			id = "app/" + e.Application.UID
@@ -273,6 +295,7 @@ func (d *declared) load(ctx context.Context) error {
 				s.facets[facet] = v
 			}
 		}
+		s.hear(e.Details)
 		d.known[id] = s
 		return true
 	})
@@ -325,6 +348,9 @@ func (d *declared) write(ctx context.Context, e entry.Entry) {
 
 // entries are what is new about an object; they are taken for known then.
 func (d *declared) entries(s declaredState) []entry.Entry {
+	if s.told != nil {
+		return []entry.Entry{*s.told}
+	}
 	known, ok := d.known[s.id]
 	if s.gone {
 		delete(d.known, s.id)
@@ -344,6 +370,7 @@ func (d *declared) entries(s declaredState) []entry.Entry {
 		e.Time, e.Kind, e.Message = s.seen, kind, message
 		e.Actor = entry.Actor{User: cmp.Or(s.by[facet], somebody), Via: "the API"}
 		e.Details = map[string]string{facet: s.facets[facet]}
+		s.tell(&e, facet, known)
 		if before := known.facets[facet]; before != "" {
 			e.Details["before"] = before
 		}

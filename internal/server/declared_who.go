@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
@@ -52,7 +53,7 @@ func (d *declared) identify(ctx context.Context, open []openEntry) {
 			until = time.Now()
 		}
 		a, known := d.informant.feed.Await(ctx, q, until)
-		if !known && (o.now.id == everything || o.now.hollow) { // it may be empty, or gone
+		if !known && (o.now.id == everything || o.now.hollow || o.now.told != nil) { // it may be empty, or gone
 			q.Deleted = !q.Deleted
 			a, known = d.informant.feed.Who(q)
 		}
@@ -107,6 +108,8 @@ func objectOf(id string, o openEntry) (audit.Object, bool) {
 			a = o.before.entry.Application
 		}
 		return audit.Object{Group: a.Group, Resource: v1alpha1.ApplicationResource, Namespace: a.Namespace, Name: a.Name}, a.Name != ""
+	case kind == "guard":
+		return guardObject(parts[0], parts[1]), true
 	case len(parts) < 3:
 		return audit.Object{}, false
 	case kind == "project":
@@ -115,6 +118,18 @@ func objectOf(id string, o openEntry) (audit.Object, bool) {
 		return audit.Object{Group: rbacv1.GroupName, Resource: strings.ToLower(parts[0]) + "s", Namespace: parts[1], Name: parts[2]}, true
 	}
 	return audit.Object{}, false
+}
+
+// guardObject is what the API server checks by, whose kind and name these are.
+func guardObject(kind, name string) audit.Object {
+	switch kind {
+	case "ValidatingAdmissionPolicy":
+		return audit.Object{Group: admissionv1.GroupName, Resource: "validatingadmissionpolicies", Name: name}
+	case "ValidatingAdmissionPolicyBinding":
+		return audit.Object{Group: admissionv1.GroupName, Resource: "validatingadmissionpolicybindings", Name: name}
+	default:
+		return audit.Object{Group: rbacv1.GroupName, Resource: strings.ToLower(kind) + "s", Name: name}
+	}
 }
 
 // seenRight is a role or binding as it was at a time.

@@ -93,6 +93,7 @@ func (s *Server) campaign(ctx context.Context, identity string) error {
 			OnStartedLeading: func(ctx context.Context) { t.serve(ctx, s.lead) },
 			OnStoppedLeading: func() {},
 			OnNewLeader: func(leader string) {
+				s.leader.Store(&leader)
 				s.Log.Info("leader elected", "leader", leader, "self", leader == identity)
 			},
 		},

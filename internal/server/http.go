@@ -52,6 +52,7 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("POST /api/audit", receiver)
 	mux.Handle("POST /api/audit/{cluster}", receiver)
 	mux.HandleFunc("GET /api/artifacts/{digest}", s.artifact)
+	mux.Handle("GET /api/ledger/{place...}", newReaders(s))
 	if s.Pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"strings"
 	"sync"
 
 	"github.com/plumb-dev/plumb/internal/controller"
@@ -29,12 +30,13 @@ func newKeyring(from func(project string) []controller.KeySecret) *keyring {
 // Keys gives the keys of a project.
 func (k *keyring) Keys(project string) render.Keys {
 	found := k.secrets(project)
-	version := ""
+	var versions strings.Builder
 	material := make([]secrets.Material, len(found))
 	for i, s := range found {
-		version += s.Name + "@" + s.Version + "\n"
+		versions.WriteString(s.Name + "@" + s.Version + "\n")
 		material[i] = secrets.Material{Name: s.Name, Data: s.Data}
 	}
+	version := versions.String()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if r, ok := k.ready[project]; ok && r.version == version {

@@ -37,6 +37,7 @@ type parts struct {
 	hosts      *hosts
 	statuses   *statuses
 	adopter    *adopter
+	merges     *merges
 	reviewer   *preview.Reviewer
 	informant  *informant
 	// notifications is active only while this server leads.
@@ -81,6 +82,7 @@ func (s *Server) lead(ctx context.Context) error {
 	}
 	p.adopter = newAdopter(s, p)
 	p.engine.Adoptions = p.adopter
+	p.engine.Merges = p.merges
 	if record != nil {
 		p.engine.Ledger = record
 	}
@@ -186,6 +188,7 @@ func (s *Server) connect(installed controller.Installed, mark mark, declared con
 		return nil, err
 	}
 	p.hosts = newHosts(p.controller)
+	p.merges = newMerges(p.hosts, s.Log)
 	p.statuses = newStatuses(p.controller, p.controller, p.hosts, s.Log)
 	p.engine = engine.New(engine.Options{
 		Applications: p.statuses.over(p.controller), Projects: p.controller, Destinations: p.fleet,

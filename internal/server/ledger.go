@@ -154,27 +154,31 @@ func (r *recorder) ledger() (*ledger.Ledger, error) {
 
 // Append records what the engine tells. Nothing begins where its end might not be
 // recorded.
-func (r *recorder) Append(ctx context.Context, rec engine.Record) error {
+func (r *recorder) Append(ctx context.Context, records ...engine.Record) error {
 	l, err := r.ledger()
 	if err != nil {
 		return err
 	}
-	if rec.Kind == engine.RecordSyncStarted || rec.Kind == engine.RecordPlanProposed {
-		if err := l.Health(); err != nil {
-			return err
+	var entries []entry.Entry
+	for _, rec := range records {
+		if rec.Kind == engine.RecordSyncStarted || rec.Kind == engine.RecordPlanProposed {
+			if err := l.Health(); err != nil {
+				return err
+			}
 		}
+		e := entryOf(rec)
+		if rec.Resumed {
+			page, err := l.Query(ctx, entry.Query{Operation: e.Operation, Kinds: []entry.Kind{e.Kind}, Limit: 1})
+			if err != nil {
+				return fmt.Errorf("look whether operation %s is recorded: %w", e.Operation, err)
+			}
+			if len(page.Entries) > 0 {
+				continue
+			}
+		}
+		entries = append(entries, e)
 	}
-	e := entryOf(rec)
-	if rec.Resumed {
-		page, err := l.Query(ctx, entry.Query{Operation: e.Operation, Kinds: []entry.Kind{e.Kind}, Limit: 1})
-		if err != nil {
-			return fmt.Errorf("look whether operation %s is recorded: %w", e.Operation, err)
-		}
-		if len(page.Entries) > 0 {
-			return nil
-		}
-	}
-	_, err = l.Append(ctx, e)
+	_, err = l.Append(ctx, entries...)
 	return err
 }
 
@@ -188,61 +192,12 @@ func (r *recorder) write(ctx context.Context, e entry.Entry) error {
 	return err
 }
 
-// settle records the end of what an earlier process has begun and nobody goes on
-// with: it is not known.
-func (r *recorder) settle(ctx context.Context, l *ledger.Ledger, p *parts) error {
-	ended := map[string]bool{}
-	var open []entry.Entry
-	looked := 0
-	q := entry.Query{Kinds: []entry.Kind{entry.SyncStarted, entry.SyncFinished}}
-	err := l.Each(ctx, q, func(e entry.Entry) bool {
-		if looked++; looked > mostLooked {
-			return false
-		}
-		if e.Kind == entry.SyncFinished {
-			ended[e.Operation] = true
-		} else if !ended[e.Operation] {
-			ended[e.Operation] = true
-			open = append(open, e)
-		}
-		return true
-	})
-	if err != nil || len(open) == 0 {
-		return err
-	}
-	goes := p.resumable()
-	for _, e := range open {
-		if goes[e.Operation] {
-			continue
-		}
-		e.Kind, e.Time, e.Result = entry.SyncFinished, time.Now(), entry.Unknown
-		e.Actor = entry.Actor{User: "plumb", Via: "the loop"}
-		e.Message = "Plumb was stopped before it had recorded the end; what was left to do is a sync of its own"
-		if _, err := l.Append(ctx, e); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// resumable are the operations that the engine takes up again.
-func (p *parts) resumable() map[string]bool {
-	goes := map[string]bool{}
-	p.controller.Where(func(_ engine.Key, app *v1alpha1.Application) bool {
-		if s := app.Status.OperationState; s != nil && s.Phase.Running() {
-			goes[engine.OperationID(s)] = true
-		}
-		return false
-	})
-	return goes
-}
-
 // entryOf is a record of the engine's as the ledger has it.
 func entryOf(r engine.Record) entry.Entry {
 	e := entry.Entry{
 		Time: r.Time, Kind: entryKind(r.Kind), Project: r.Project, Operation: r.Operation, Message: r.Message,
 		Application: entry.Application{Group: r.Key.Group, Namespace: r.Key.Namespace, Name: r.Key.Name, UID: r.UID},
-		Actor:       entry.Actor{User: r.Actor}, Result: resultOf(r.Result),
+		Actor:       entry.Actor{User: r.Actor, Groups: r.Groups}, Result: resultOf(r.Result),
 		Plan: entry.Plan{Name: r.Plan, Digest: r.Digest, Counts: entry.Counts{
 			Create: r.Counts.Create, Update: r.Counts.Update, Replace: r.Counts.Replace, Delete: r.Counts.Delete + r.Counts.Forget,
 		}},
@@ -251,7 +206,7 @@ func entryOf(r engine.Record) entry.Entry {
 		e.Actor.Via = "the loop"
 	}
 	for name, value := range map[string]string{
-		"health": r.Health, "scope": string(r.Scope),
+		"health": r.Health, "scope": string(r.Scope), "reason": r.Reason, "approvedBy": strings.Join(r.Approvers, ", "),
 		entry.ImpersonatedBy: r.ActorThrough, entry.ChangedBy: strings.Join(r.ChangedBy, entry.Between),
 	} {
 		if value == "" {
@@ -286,7 +241,7 @@ func describe(v *entry.Revision, c source.Commit) {
 // entryKind is the ledger's word. Those that are missing here are the same.
 func entryKind(k engine.RecordKind) entry.Kind {
 	switch k {
-	case engine.RecordPlanApproved:
+	case engine.RecordPlanApproved, engine.RecordApprovalGiven:
 		return entry.Approved
 	case engine.RecordPlanRejected:
 		return entry.Rejected

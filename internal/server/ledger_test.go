@@ -385,7 +385,7 @@ func TestNoChangeWithoutLedger(t *testing.T) {
 
 func TestEntryOf(t *testing.T) {
 	kinds := []engine.RecordKind{
-		engine.RecordSyncStarted, engine.RecordSyncFinished, engine.RecordPlanProposed, engine.RecordPlanApproved, engine.RecordPlanRejected,
+		engine.RecordSyncStarted, engine.RecordSyncFinished, engine.RecordPlanProposed, engine.RecordApprovalGiven, engine.RecordPlanApproved, engine.RecordPlanRejected,
 		engine.RecordPlanStale, engine.RecordPlanExpired, engine.RecordDriftFound, engine.RecordDriftEnded, engine.RecordOverridden,
 		engine.RecordOverrideIgnored, engine.RecordRolledBack, engine.RecordDriftHealed, engine.RecordHealthy, engine.RecordDegraded,
 	}

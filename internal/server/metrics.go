@@ -13,6 +13,7 @@ import (
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/engine"
 	"github.com/plumb-dev/plumb/internal/notify"
+	"github.com/plumb-dev/plumb/internal/preview"
 	"github.com/plumb-dev/plumb/internal/render"
 )
 
@@ -33,7 +34,10 @@ type metrics struct {
 	syncTime prometheus.Histogram
 	rendered *prometheus.CounterVec
 	webhooks *prometheus.CounterVec
-	passes   atomic.Uint64
+	previews *prometheus.CounterVec
+	// previewTime is of those that were planned.
+	previewTime prometheus.Histogram
+	passes      atomic.Uint64
 }
 
 var (
@@ -60,9 +64,14 @@ func newMetrics(s *Server) *metrics {
 		}),
 		rendered: counter("plumb_renderings_total", "Sources that were rendered, by result.", "result"),
 		webhooks: counter("plumb_webhook_requests_total", "Webhook requests, by result.", "result"),
+		previews: counter("plumb_previews_total", "Previews of pull requests, by result (changes, none, refused, waits, error).", "result"),
+		previewTime: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "plumb_preview_duration_seconds", Help: "How long a preview of a pull request took, the comment included.",
+			Buckets: prometheus.ExponentialBuckets(0.1, 3, 9),
+		}),
 	}
 	m.registry.MustRegister(
-		m.requests, m.passed, m.passTime, m.synced, m.syncTime, m.rendered, m.webhooks,
+		m.requests, m.passed, m.passTime, m.synced, m.syncTime, m.rendered, m.webhooks, m.previews, m.previewTime,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		&world{s},
 	)
@@ -80,6 +89,14 @@ func (m *metrics) Passed(_ engine.Key, took time.Duration, decision string) {
 func (m *metrics) Synced(_ engine.Key, phase string, took time.Duration) {
 	m.synced.WithLabelValues(phase).Inc()
 	m.syncTime.Observe(took.Seconds())
+}
+
+// previewed counts a preview of a pull request.
+func (m *metrics) previewed(result preview.Outcome, took time.Duration) {
+	m.previews.WithLabelValues(string(result)).Inc()
+	if took > 0 {
+		m.previewTime.Observe(took.Seconds())
+	}
 }
 
 // Forgot needs nothing: what is told of single Applications is asked for anew.
@@ -163,11 +180,13 @@ var (
 	descUnsent = prometheus.NewDesc("plumb_notifications_pending", "Messages to subscribers that have not arrived yet, by service and the namespace whose own it is.",
 		[]string{"service", "namespace"}, nil)
 	descAudited  = prometheus.NewDesc("plumb_audit_events_total", "Audit events of API servers since this server leads, by result (kept, ignored, invalid).", []string{"result"}, nil)
+	descGuarded  = prometheus.NewDesc("plumb_admission_policies_in_force", "Whether the admission policies and roles that say who may approve and override are as Plumb has installed them.", nil, nil)
+	descRestored = prometheus.NewDesc("plumb_admission_policies_restored_total", "How often one of them had been changed or removed, and was put back, since this server leads.", nil, nil)
 	descClusters = prometheus.NewDesc("plumb_clusters", "Destination clusters, the control plane included.", nil, nil)
 )
 
 func (w *world) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descInfo, descQueue, descLeading, descClusters, descIsolated, descNotified, descUnsent, descAudited} {
+	for _, d := range []*prometheus.Desc{descInfo, descQueue, descLeading, descClusters, descIsolated, descNotified, descUnsent, descAudited, descGuarded, descRestored} {
 		to <- d
 	}
 }
@@ -185,6 +204,9 @@ func (w *world) Collect(to chan<- prometheus.Metric) {
 	gauge(descQueue, float64(p.engine.Depth()))
 	gauge(descClusters, float64(p.fleet.Len()+1))
 	gauge(descIsolated, 1, p.modules.Isolation())
+	inForce, restored := p.controller.Guards()
+	gauge(descGuarded, map[bool]float64{true: 1}[inForce])
+	to <- prometheus.MustNewConstMetric(descRestored, prometheus.CounterValue, float64(restored))
 	tellNotified(to, p.notifications.notifier.Health())
 	p.informant.count(to)
 	p.controller.Where(func(key engine.Key, app *v1alpha1.Application) bool {

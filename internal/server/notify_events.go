@@ -115,22 +115,27 @@ type notifying struct {
 	to   *notifications
 }
 
-// Append keeps a record. To tell of it takes no time and can't fail.
-func (n notifying) Append(ctx context.Context, r engine.Record) error {
+// Append keeps records. To tell of them takes no time and can't fail.
+func (n notifying) Append(ctx context.Context, records ...engine.Record) error {
 	if n.next != nil {
-		if err := n.next.Append(ctx, r); err != nil {
+		if err := n.next.Append(ctx, records...); err != nil {
 			return err
 		}
 	}
-	n.to.recorded(r)
+	for _, r := range records {
+		n.to.recorded(r)
+	}
 	return nil
 }
 
 // triggerOf is what subscribers know a record as; empty where it is told by the
 // Application's state, or by nothing.
-func triggerOf(kind engine.RecordKind) notify.Trigger {
-	switch kind {
+func triggerOf(r engine.Record) notify.Trigger {
+	switch r.Kind {
 	case engine.RecordPlanProposed:
+		if r.Approved {
+			return "" // by the pull request that it has come by
+		}
 		return notify.OnApprovalNeeded
 	case engine.RecordPlanApproved:
 		return notify.OnApproved
@@ -142,8 +147,16 @@ func triggerOf(kind engine.RecordKind) notify.Trigger {
 		return notify.OnDriftDetected
 	case engine.RecordDriftHealed, engine.RecordDriftEnded:
 		return notify.OnDriftHealed
-	case engine.RecordRolledBack:
-		return notify.OnRollback
+	case engine.RecordSyncFinished:
+		// What was decided may still have to wait: for approval, for a window.
+		if r.Back && r.Result == string(v1alpha1.OperationSucceeded) {
+			return notify.OnRollback
+		}
+		return ""
+	case engine.RecordOverridden:
+		return notify.OnOverride
+	case engine.RecordAdopted:
+		return notify.OnAdopted
 	default:
 		return ""
 	}
@@ -151,7 +164,7 @@ func triggerOf(kind engine.RecordKind) notify.Trigger {
 
 // recorded makes an event of a record.
 func (n *notifications) recorded(r engine.Record) {
-	trigger := triggerOf(r.Kind)
+	trigger := triggerOf(r)
 	if trigger == "" || !n.active.Load() {
 		return
 	}
@@ -162,6 +175,9 @@ func (n *notifications) recorded(r engine.Record) {
 	e := n.event(r.Key, app)
 	e.ID = fmt.Sprintf("%s %s %d %s", r.Kind, r.UID, r.Time.UnixNano(), r.Digest)
 	e.Trigger, e.Time, e.Message, e.Actor = trigger, r.Time, r.Message, r.Actor
+	if pin, ok := v1alpha1.PinOf(app.Annotations); ok && trigger == notify.OnRollback {
+		e.Message = pin.String()
+	}
 	if len(r.Revisions) > 0 {
 		e.Commit.Revision = r.Revisions[0]
 	}

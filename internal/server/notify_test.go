@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -263,9 +264,12 @@ func TestNotifications(t *testing.T) {
 	}
 }
 
+// stormy is how many Applications degrade at once: 500 take half a minute.
+var stormy = flag.Int("storm", 60, "Applications that degrade at once in TestNotifications/storm")
+
 // storm has many Applications degrade at once.
 func (n *notified) storm(t *testing.T) {
-	const count = 60
+	count := *stormy
 	files := func(value string) map[string]string {
 		out := map[string]string{}
 		for i := range count {

@@ -43,7 +43,7 @@ func (s *Server) startReviews(ctx context.Context, p *parts, m mark) (end func()
 	}
 	lookers := &lookers{server: s, parts: p, mark: m}
 	p.reviewer = preview.New(preview.Options{
-		World: &reviewed{p, lookers}, Interval: max(interval, 0), Log: s.Log,
+		World: &reviewed{p, lookers}, Interval: max(interval, 0), Pause: s.previewPause, Previewed: s.metrics.previewed, Log: s.Log,
 		Mark: func(text string) string {
 			mac := hmac.New(sha256.New, m.key)
 			mac.Write([]byte("preview " + text))
@@ -258,15 +258,4 @@ func (l *lookers) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.drop()
-}
-
-// MergeOf gives the pull request by which a commit has come into a repository, with
-// who merged and who approved it: for policies that take that for an approval. It
-// is false where there was none, or where the repository's host is not known.
-func (p *parts) MergeOf(ctx context.Context, repoURL, sha string) (scm.Merge, bool, error) {
-	host, repo, _, ok, err := p.hosts.of(repoURL)
-	if err != nil || !ok {
-		return scm.Merge{}, false, err
-	}
-	return scm.MergeOf(ctx, host, repo, sha)
 }

@@ -105,7 +105,7 @@ func (h *hosted) hook() {
 	h.f.Call(h.owner, http.MethodPost, "/repos/"+h.repo+"/hooks", map[string]any{
 		"type": "gitea", "active": true,
 		"config": map[string]string{"url": "http://" + h.r.address + "/api/webhook", "content_type": "json", "secret": reviewSecret},
-		"events": []string{"push", "pull_request", "pull_request_sync", "pull_request_comment", "issue_comment"},
+		"events": []string{"push", "pull_request", "pull_request_sync", "pull_request_comment", "pull_request_review", "issue_comment"},
 	}, nil)
 }
 
@@ -315,4 +315,13 @@ func TestPullRequestsOfModules(t *testing.T) {
 	if s, _ := status(t, h.ns, "infra"); s != "Synced" {
 		t.Errorf("the preview got in the way: it is %s", s)
 	}
+	h.policy("infra")
+	h.approve(h.reviewer(), number, head)
+	h.merge(number, "squash")
+	eventually(t, "the module is applied by the pull request", func() error {
+		if p := h.plan("infra"); p.Status.Phase != v1alpha1.PlanApplied || len(p.Status.PullRequests) != 1 {
+			return fmt.Errorf("it is %s: %s", p.Status.Phase, p.Status.Message)
+		}
+		return nil
+	})
 }

@@ -54,6 +54,9 @@ type Options struct {
 	// adoptPause is the shortest time between two pushes of drift for one
 	// Application (adoptPause), for tests.
 	adoptPause time.Duration
+	// previewPause is how long until previews are looked at again when their base branch
+	// has moved (1 minute), for tests.
+	previewPause time.Duration
 	// AllowExec lets cluster Secrets name programs that give credentials.
 	AllowExec bool
 	// Ledger is where changes are recorded.
@@ -84,6 +87,8 @@ type Server struct {
 	rendered *render.Cache
 	// leading are the parts that work, while this server is the leader.
 	leading atomic.Pointer[parts]
+	// leader is who leads, where one is elected.
+	leader atomic.Pointer[string]
 }
 
 // Run serves until ctx is done. It returns nil then, after all work has ended.
@@ -191,7 +196,11 @@ func (s *Server) listen(ctx context.Context) (net.Listener, error) {
 		return nil, fmt.Errorf("profiles are served on loopback addresses only, and %s is none: leave out --pprof, or listen on 127.0.0.1", address)
 	}
 	file := filepath.Join(s.DataDir, AddressFile)
-	if err := os.WriteFile(file, []byte(l.Addr().String()+"\n"), 0o600); err != nil {
+	err = os.WriteFile(file+".new", []byte(l.Addr().String()+"\n"), 0o600)
+	if err == nil {
+		err = os.Rename(file+".new", file) // whoever reads it finds all of it
+	}
+	if err != nil {
 		l.Close()
 		return nil, fmt.Errorf("write the address of the HTTP endpoints: %w", err)
 	}

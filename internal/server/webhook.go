@@ -111,9 +111,13 @@ func (p *parts) hear(e event, named []string, from sender) (code int, result, te
 			if p.reviewer != nil {
 				p.reviewer.Heard(used, e.number, e.head)
 			}
+			p.mergesMoved(used)
 		default:
 			count++
 			p.refresh(used)
+			if p.reviewer != nil {
+				p.reviewer.Moved(used)
+			}
 		}
 	}
 	switch {

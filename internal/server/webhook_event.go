@@ -45,7 +45,7 @@ func kindOf(name string) eventKind {
 	switch name {
 	case "", "push", "create", "delete", "push hook", "tag push hook", "system hook", "repo:push", "repo:refs_changed", "mirror:repo_synchronized":
 		return eventPush
-	case "pull_request", "pull_request_sync", "pull_request_comment", "pull_request_review", "issue_comment", "merge request hook", "note hook":
+	case "pull_request", "pull_request_sync", "pull_request_comment", "pull_request_review", "pull_request_approved", "pull_request_rejected", "issue_comment", "merge request hook", "note hook":
 		return eventPull
 	}
 	if strings.HasPrefix(name, "pullrequest:") || strings.HasPrefix(name, "pr:") {

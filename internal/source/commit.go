@@ -89,3 +89,14 @@ type Signed interface {
 	// to go deeper.
 	History(ctx context.Context, spec Spec, at Resolved, cred Credentials, visit func(Object) (deeper bool)) error
 }
+
+// Compared is a Source whose revisions can be compared.
+type Compared interface {
+	// Differences gives what differs between two revisions, by path; it is an error
+	// where that is over most files.
+	Differences(ctx context.Context, spec Spec, from, to Resolved, cred Credentials, most int) (map[string]Difference, error)
+}
+
+// Difference is one file in two revisions: its mode and content's id in each, empty
+// where it is not there.
+type Difference struct{ From, To string }

@@ -199,9 +199,9 @@ func badValues() map[string]bad {
 				r.commit(map[string]string{"net/main.tf": "output \"address\" {\n  value = \"10.0.0.1\"\n}\n"})
 				w.declare(t, ns, application("net", r.url(), "net", ns, nil))
 				w.await(t, ns, "net", "Synced", "Healthy")
-				return input("net", "adress")
+				return input("net", "ip")
 			},
-			condition: "InvalidSpecError", says: []string{"net", `no output "adress"`, "address"},
+			condition: "InvalidSpecError", says: []string{"net", `no output "ip"`, "address"},
 		},
 		"cycle of inputs": {
 			reason: "who waits for whom", files: variable,

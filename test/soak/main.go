@@ -1,8 +1,8 @@
 // Command soak tortures Plumb from outside: it kills the engine with SIGKILL at
 // random instants while Applications sync, prune and are deleted, takes the API
 // server and the Git server away and brings them back, and checks each time that
-// what runs then equals Git, that nothing is orphaned, and that nothing is
-// deleted that should stay.
+// what runs then equals Git, that nothing is orphaned, that nothing is deleted
+// that should stay, and in the end that the ledger is whole and knows all of it.
 //
 // It knows of Plumb only the command line, the Applications' status and the
 // marks on managed objects. A seed repeats a scenario, though not the instants
@@ -100,7 +100,7 @@ func (s *soak) torture(ctx context.Context) error {
 	if _, err := s.converge(ctx); err != nil {
 		return fmt.Errorf("at the end: %w", err)
 	}
-	return nil
+	return s.checkLedger(ctx)
 }
 
 func (s *soak) summary() {
@@ -111,6 +111,7 @@ func (s *soak) summary() {
 		s.commits, s.made, s.deleted, s.edits)
 	fmt.Printf("converged in %.1f s at the median, %.1f s at most; 0 violations; %d objects that had to stay did (%d checks of an object)\n",
 		harness.Median(s.took).Seconds(), longest.Seconds(), len(s.keep), s.checks)
+	fmt.Printf("the ledger is whole: %d entries, each operation begins once and ends once, and no sync is missing\n", s.entries)
 }
 
 // processesOf returns the processes that name dir on their command line.

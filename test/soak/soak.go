@@ -48,6 +48,7 @@ type soak struct {
 
 	round, kills, apiKills, absences      int
 	commits, made, deleted, edits, checks int
+	entries                               int // of the ledger
 	took                                  []time.Duration
 	changes                               []string
 }

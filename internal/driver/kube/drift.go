@@ -77,8 +77,8 @@ func driftOf(live map[string]any, fields []string) *driver.Drift {
 	d := &driver.Drift{Fields: fields[:min(len(fields), driver.MostFields)]}
 	latest := ""
 	for _, entry := range (&unstructured.Unstructured{Object: live}).GetManagedFields() {
-		if entry.Manager == FieldManager || entry.Subresource != "" && entry.Subresource != "scale" || entry.FieldsV1 == nil {
-			continue
+		if entry.Manager == FieldManager || entry.Subresource == "status" || entry.FieldsV1 == nil {
+			continue // kubectl scale and autoscalers write by the subresource "scale"
 		}
 		var owned map[string]any
 		if json.Unmarshal(entry.FieldsV1.GetRawBytes(), &owned) != nil {

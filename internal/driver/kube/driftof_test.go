@@ -15,7 +15,12 @@ func TestDriftOf(t *testing.T) {
 	data := func(key string) map[string]any {
 		return map[string]any{"f:data": map[string]any{"f:" + key: map[string]any{}}}
 	}
+	scaled := entry("kubectl", "2026-01-01T12:00:00Z", map[string]any{"f:spec": map[string]any{"f:replicas": map[string]any{}}}).(map[string]any)
+	scaled["subresource"] = "scale"
+	reported := entry("kubelet", "2026-01-01T13:00:00Z", map[string]any{"f:spec": map[string]any{"f:replicas": map[string]any{}}}).(map[string]any)
+	reported["subresource"] = "status"
 	live := map[string]any{"metadata": map[string]any{"managedFields": []any{
+		scaled, reported,
 		entry(FieldManager, "2026-01-01T12:00:00Z", data("a/b")),
 		entry("kubectl-edit", "2026-01-01T11:00:00Z", data("a/b")),
 		entry("older", "2026-01-01T10:00:00Z", data("a/b")),
@@ -27,6 +32,7 @@ func TestDriftOf(t *testing.T) {
 		reason string
 	}{
 		"the latest of others": {[]string{"/data/a~1b"}, driver.Drift{Fields: []string{"/data/a~1b"}, Manager: "kubectl-edit"}, "Plumb itself is not meant, nor who changed something else"},
+		"by a subresource":     {[]string{"/spec/replicas"}, driver.Drift{Fields: []string{"/spec/replicas"}, Manager: "kubectl"}, "kubectl scale does so; who writes the status declares nothing"},
 		"nobody":               {[]string{"/data/d"}, driver.Drift{Fields: []string{"/data/d"}}, "a field that was removed has no manager"},
 		"an item of a list":    {[]string{"/data/c/0/x"}, driver.Drift{Fields: []string{"/data/c/0/x"}, Manager: "elsewhere"}, "items are not told apart"},
 	}

@@ -55,8 +55,10 @@ type module struct {
 	unheld []string
 	// applied is what a whole plan was last made true for, until the next look.
 	applied string
-	// clone copies a Git repository with the credentials that there are for it.
-	clone func(ctx context.Context, repo, dir string) (bool, error)
+	// clone copies a Git repository with the credentials that there are for it, and
+	// called are those that were asked for so before the last init.
+	clone  func(ctx context.Context, repo string, revisions []string, dir string) (bool, error)
+	called map[string]bool
 	// held is the lock of a folder that other processes use, too.
 	held *flock.Flock
 	// discarded is set once nothing is left of what the module has made.
@@ -115,7 +117,7 @@ type spec struct {
 	backend  backend
 	// secrets are texts that were decrypted or looked up on the way from Git.
 	secrets render.Texts
-	clone   func(ctx context.Context, repo, dir string) (bool, error)
+	clone   func(ctx context.Context, repo string, revisions []string, dir string) (bool, error)
 }
 
 // masks are all texts that must not be shown, wherever they turn up: also where a
@@ -396,6 +398,9 @@ func (m *module) configOf(s *spec, program string) run.Config {
 		refusals, err := guard.CheckInstalled(m.folder(s).Data(), m.folder(s).Module, s.guard())
 		if err == nil {
 			err = guard.Err(refusals)
+		}
+		if err == nil {
+			err = m.expected(m.folder(s).Downloaded())
 		}
 		return err
 	}

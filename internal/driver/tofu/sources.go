@@ -25,9 +25,22 @@ func (m *module) fetch(ctx context.Context, sources []string) ([]string, error) 
 	if m.clone == nil {
 		return nil, nil
 	}
+	m.called = map[string]bool{}
 	var repos []string
+	revisions := map[string][]string{}
 	for _, s := range sources {
-		if repo := gitRepository(s); repo != "" && !slices.Contains(repos, repo) {
+		repo := gitRepository(s)
+		if repo == "" {
+			if err := m.unseen(ctx, s); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if revision := gitRevision(s); !slices.Contains(revisions[repo], revision) {
+			revisions[repo] = append(revisions[repo], revision)
+		}
+		if !m.called[repo] {
+			m.called[repo] = true
 			repos = append(repos, repo)
 		}
 	}
@@ -44,7 +57,7 @@ func (m *module) fetch(ctx context.Context, sources []string) ([]string, error) 
 		if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 			return nil, fmt.Errorf("make a folder for the copies of repositories: %w", err)
 		}
-		done, err := m.clone(ctx, repo, dir)
+		done, err := m.clone(ctx, repo, revisions[repo], dir)
 		if err != nil {
 			return nil, fmt.Errorf("the module calls a module of a Git repository: %w", err)
 		}
@@ -63,6 +76,57 @@ func (m *module) fetch(ctx context.Context, sources []string) ([]string, error) 
 		env = append(env, "GIT_CONFIG_KEY_"+n+"="+p[0], "GIT_CONFIG_VALUE_"+n+"="+p[1])
 	}
 	return env, m.removeCopies(copied)
+}
+
+// unseen makes sure that the program may clone by itself what Plumb can't copy.
+func (m *module) unseen(ctx context.Context, source string) error {
+	if address := gitAddress(source); address != "" && m.clone != nil {
+		if _, err := m.clone(ctx, address, nil, ""); err != nil {
+			return fmt.Errorf("the module calls a module of a Git repository: %w", err)
+		}
+	}
+	return nil
+}
+
+// expected looks at what init has downloaded: also from repositories that are named
+// by expressions, which only the program knows.
+func (m *module) expected(sources []string) error {
+	for _, s := range sources {
+		if m.called[gitRepository(s)] {
+			continue
+		}
+		if err := m.unseen(context.Background(), s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// gitRevision is the revision that a source asks for, or empty.
+func gitRevision(source string) string {
+	_, query, _ := strings.Cut(source, "?")
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return "?" + query // no revision is called so
+	}
+	return values.Get("ref")
+}
+
+// gitAddress is what the program would give to git, however it is written, or empty
+// where that is nothing.
+func gitAddress(source string) string {
+	if repo := gitRepository(source); repo != "" {
+		return repo
+	}
+	text, forced := strings.CutPrefix(source, "git::")
+	text, _, _ = strings.Cut(text, "?")
+	switch {
+	case strings.HasPrefix(text, "bitbucket.org/"):
+		return "https://" + text
+	case forced, scp.MatchString(text), strings.HasPrefix(text, "ssh://"), strings.HasPrefix(text, "git://"):
+		return text
+	}
+	return ""
 }
 
 // removeCopies removes those of repositories that the module calls no more.

@@ -58,7 +58,10 @@ func TestPrivateModules(t *testing.T) {
 	repository("net-more", providers+vpc("a", "10.0.0.0/16", "1")+"output \"id\" {\n  value = cloud_vpc.a.id\n}\n")
 	var asked []string
 	refuse := ""
-	clone := func(_ context.Context, repo, dir string) (bool, error) {
+	clone := func(_ context.Context, repo string, revisions []string, dir string) (bool, error) {
+		if dir == "" || len(revisions) != 1 || revisions[0] != "v1" {
+			t.Errorf("%s is asked for at %q, to %q", repo, revisions, dir)
+		}
 		asked = append(asked, repo)
 		name := strings.TrimPrefix(repo, host)
 		if name == refuse {
@@ -104,5 +107,28 @@ func git(t *testing.T, dir string, args ...string) {
 	cmd.Dir, cmd.Env = dir, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "GIT_CONFIG_NOSYSTEM=1"}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("git %v: %v\n%s", args, err, out)
+	}
+}
+
+// TestUnseenModules asks before the program clones what Plumb can't copy.
+func TestUnseenModules(t *testing.T) {
+	s := calm(t)
+	for name, tc := range map[string]struct{ reason, source, want string }{
+		"password":  {"it brings its own credentials", "git::https://u:secret@git.invalid/net?ref=v1", "git.invalid/net"},
+		"bitbucket": {"its kind is known to the host only", "bitbucket.org/a/net", "https://bitbucket.org/a/net"},
+	} {
+		d := want(idempotent + "module \"net\" {\n  source = \"" + tc.source + "\"\n}\n")
+		asked := ""
+		d.Clone = func(_ context.Context, repo string, _ []string, dir string) (bool, error) {
+			if dir == "" {
+				asked = repo
+			}
+			return false, errors.New("the project wants it to be signed")
+		}
+		_, err := s.driver.Compare(t.Context(), d)
+		if err == nil || !strings.Contains(err.Error(), "wants it to be signed") || !strings.Contains(asked, tc.want) {
+			t.Errorf("%s: %s: asked for %q: %v", name, tc.reason, asked, err)
+		}
+		s.driver.Forgive(owner)
 	}
 }

@@ -293,7 +293,7 @@ func (s *stage) program() int {
 	if !alive {
 		s.t.Fatal("no program is running")
 	}
-	return rec.PID
+	return rec.Program()
 }
 
 func signal(t *testing.T, pid int, sig syscall.Signal) {

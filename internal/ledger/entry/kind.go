@@ -48,6 +48,10 @@ const (
 	KeyRotated   Kind = "KeyRotated"
 )
 
+// Unseen is the detail of an end that nobody has seen: of drift that was not there any
+// more, as far as is known, when Plumb ran again.
+const Unseen = "unseen"
+
 // Kinds lists all kinds.
 func Kinds() []Kind {
 	return []Kind{

@@ -91,6 +91,11 @@ type history struct {
 
 	broken   time.Time // since when it is not in order
 	drifting time.Time // since when it drifts
+	// unseen is when that ended, unless it is found again soon.
+	unseen time.Time
+	// approved are those who have approved a plan, as long as it is the latest.
+	plan     string
+	approved map[string]bool
 }
 
 // NewBuilder reports on entries from since to before until.
@@ -134,13 +139,20 @@ func (b *Builder) Add(e *entry.Entry) {
 		}
 		h.fail(e.Time, p)
 	case entry.DriftFound:
-		if h.drifting.IsZero() {
-			h.drifting = e.Time
-		}
+		b.foundDrift(e, h, p)
 	case entry.DriftEnded, entry.Healed, entry.Adopted:
+		if h.unseen = (time.Time{}); e.Details[entry.Unseen] != "" && !h.drifting.IsZero() {
+			h.unseen = e.Time
+			return
+		}
 		b.endDrift(h, p, e.Time, in)
+	case entry.Approved:
+		if in && h.approves(e) {
+			p.decision(e.Kind)
+		}
 	case entry.ApplicationDeleted:
 		h.end(p)
+		b.endUnseen(h, p)
 		b.endDrift(h, p, e.Time, in)
 		delete(b.applications, keyOf(e.Application))
 	default:
@@ -270,6 +282,43 @@ func (h *history) end(p *gathered) {
 	h.commits, h.succeeded = nil, false
 }
 
+// foundAgain is how long after an end that nobody has seen drift that is found is the
+// same one.
+const foundAgain = 15 * time.Minute
+
+// foundDrift begins a drift, or goes on with one: what a restarted server finds again
+// has not begun anew.
+func (b *Builder) foundDrift(e *entry.Entry, h *history, p *gathered) {
+	if !h.unseen.IsZero() && e.Time.Sub(h.unseen) > foundAgain {
+		b.endUnseen(h, p)
+	}
+	h.unseen = time.Time{}
+	if h.drifting.IsZero() {
+		h.drifting = e.Time
+	}
+}
+
+func (b *Builder) endUnseen(h *history, p *gathered) {
+	if at := h.unseen; !at.IsZero() {
+		h.unseen = time.Time{}
+		b.endDrift(h, p, at, !at.Before(b.since))
+	}
+}
+
+// approves tells whether somebody has approved a plan who had not: an entry may be
+// written twice where a server was killed.
+func (h *history) approves(e *entry.Entry) bool {
+	if e.Plan.Name == "" {
+		return true
+	}
+	if h.plan != e.Plan.Name {
+		h.plan, h.approved = e.Plan.Name, map[string]bool{}
+	}
+	again := h.approved[e.Actor.User]
+	h.approved[e.Actor.User] = true
+	return !again
+}
+
 func (b *Builder) endDrift(h *history, p *gathered, at time.Time, in bool) {
 	if h.drifting.IsZero() {
 		return
@@ -297,6 +346,7 @@ func (b *Builder) Report() Report {
 		if !h.broken.IsZero() {
 			p.Unrestored++
 		}
+		b.endUnseen(h, p)
 		if !h.drifting.IsZero() {
 			p.Drifts++
 			p.Drifting++

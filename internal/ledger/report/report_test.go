@@ -44,6 +44,12 @@ func named(revision string) func(*entry.Entry) {
 	return func(e *entry.Entry) { e.Revisions[len(e.Revisions)-1].Revision = revision }
 }
 
+func unseen(e *entry.Entry) { e.Details = map[string]string{entry.Unseen: "true"} }
+
+func planned(name string) func(*entry.Entry) { return func(e *entry.Entry) { e.Plan.Name = name } }
+
+func actor(name string) func(*entry.Entry) { return func(e *entry.Entry) { e.Actor.User = name } }
+
 func nothing(e *entry.Entry) { e.Plan.Digest = "sha256:0" }
 
 func other(e *entry.Entry) { e.Application.Name, e.Project = "db", "data" }
@@ -121,6 +127,44 @@ func TestReport(t *testing.T) {
 			"found twice is one drift; what goes on counts until the period's end",
 			[]entry.Entry{at(0, entry.DriftFound), at(1, entry.DriftFound), at(4, entry.DriftEnded), at(10*24*60-3, entry.DriftFound)},
 			Figures{Drifts: 2, DriftTime: minutes(7), Drifting: 1, DriftEnd: once(4)},
+		},
+		"drift over a restart": {
+			"what is found again is the same drift",
+			[]entry.Entry{at(0, entry.DriftFound), at(60, entry.DriftEnded, unseen), at(61, entry.DriftFound), at(65, entry.Healed)},
+			Figures{Drifts: 1, DriftTime: minutes(65), DriftEnd: once(65)},
+		},
+		"drift over two restarts": {
+			"nobody has said in between that it ended",
+			[]entry.Entry{at(0, entry.DriftFound), at(5, entry.DriftEnded, unseen), at(6, entry.DriftFound), at(8, entry.DriftEnded, unseen), at(9, entry.DriftFound), at(10, entry.DriftEnded)},
+			Figures{Drifts: 1, DriftTime: minutes(10), DriftEnd: once(10)},
+		},
+		"drift that ended unseen": {
+			"it lasted until the restart, as far as is known",
+			[]entry.Entry{at(0, entry.DriftFound), at(60, entry.DriftEnded, unseen)},
+			Figures{Drifts: 1, DriftTime: minutes(60), DriftEnd: once(60)},
+		},
+		"another drift, long after a restart": {
+			"it is another one",
+			[]entry.Entry{at(0, entry.DriftFound), at(60, entry.DriftEnded, unseen), at(120, entry.DriftFound), at(130, entry.Healed)},
+			Figures{Drifts: 2, DriftTime: minutes(70), DriftEnd: Quantiles{2, minutes(10), minutes(60)}},
+		},
+		"a change cut off by restarts": {
+			"it counts once, with the sync that ended it, and its failure and its restoration once",
+			[]entry.Entry{
+				at(10, entry.SyncStarted), at(12, entry.SyncFinished, result(entry.Unknown), committed(5), named("a")),
+				at(13, entry.SyncStarted), at(14, entry.SyncFinished, result(entry.Unknown), committed(5), named("a")),
+				at(15, entry.SyncFinished, result(entry.Succeeded), committed(5), named("a"), health("Progressing")),
+				at(20, entry.Degraded), at(22, entry.SyncFinished, result(entry.Unknown)), at(23, entry.Degraded), at(30, entry.Healthy), at(31, entry.Healthy),
+			},
+			Figures{Changes: 1, Failed: 1, FailureRate: 1, LeadTime: once(25), Restore: once(10)},
+		},
+		"an approval written twice": {
+			"a server was killed between; each of two people counts once for each plan",
+			[]entry.Entry{
+				at(1, entry.Approved, planned("one"), actor("ann")), at(1, entry.Approved, planned("one"), actor("ann")), at(2, entry.Approved, planned("one"), actor("bob")),
+				at(3, entry.Approved, planned("two"), actor("ann")),
+			},
+			Figures{Approvals: 3},
 		},
 		"decisions": {
 			"each is counted",

@@ -52,6 +52,8 @@ type Options struct {
 	Path []string
 	// Private must not lie in what all may read, nor be reached through Path.
 	Private string
+	// kernel tells the version of Landlock; the real one where it is nil.
+	kernel func() int
 }
 
 // Fence starts programs that reach no more than they are told to. A nil one
@@ -105,13 +107,16 @@ func New(o Options) (*Fence, error) {
 			f.args = append(f.args, "-r", path)
 		}
 	}
+	f.abi = shim.ABI()
+	if o.kernel != nil {
+		f.abi = o.kernel()
+	}
 	f.look(private, append(slices.Clone(o.Readable), o.Writable...))
 	return f, nil
 }
 
 // look finds what is wrong with the machine or the paths.
 func (f *Fence) look(private string, given []string) {
-	f.abi = shim.ABI()
 	if f.abi < shim.LeastABI {
 		f.warnings = append(f.warnings, "modules are not isolated: "+shim.Why(f.abi)+"; what a module runs can read and write what Plumb can, the folders of other modules included")
 		return
@@ -178,6 +183,13 @@ func (f *Fence) Confine(cmd *exec.Cmd, r Reach) error {
 	args = append(args, "--", program)
 	cmd.Path, cmd.Args = self, append(args, cmd.Args[1:]...)
 	return nil
+}
+
+// Supervise has a command end all that it has started, also in the background,
+// before it ends itself. It comes after Confine. The process that is started is the
+// supervisor's: the program is its first child.
+func Supervise(cmd *exec.Cmd) {
+	cmd.Path, cmd.Args = self, append([]string{shim.Supervisor, cmd.Path}, cmd.Args...)
 }
 
 // self is this binary, also where another has taken its place since.

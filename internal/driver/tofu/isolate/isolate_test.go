@@ -2,6 +2,7 @@ package isolate_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -220,6 +221,49 @@ func TestModes(t *testing.T) {
 	cmd := exec.Command("/bin/true")
 	if err := none.Confine(cmd, isolate.Reach{}); err != nil || cmd.Path != "/bin/true" {
 		t.Errorf("without a fence: %v", err)
+	}
+}
+
+// TestKernels says what older kernels do not keep apart, and runs nothing on them where
+// isolation is required.
+func TestKernels(t *testing.T) {
+	for name, tc := range map[string]struct {
+		reason string
+		abi    int
+		mode   isolate.Mode
+		level  string
+		warns  string
+		refuse string
+	}{
+		"none":           {"it runs without, and says so", 0, isolate.Preferred, "none", "the kernel has no Landlock", ""},
+		"none required":  {"nothing is run", 0, isolate.Required, "none", "the kernel has no Landlock", "modules can't be isolated on this machine: the kernel has no Landlock (Linux 5.19 or later, with landlock among the security modules), or a filter of system calls (seccomp) does not permit it (isolation is required)"},
+		"first":          {"it is of no use", 1, isolate.Preferred, "none", "the kernel's Landlock is of version 1, and 2 is needed", ""},
+		"first required": {"nothing is run", 1, isolate.Required, "none", "version 1", "the kernel's Landlock is of version 1, and 2 is needed (Linux 5.19)"},
+		"5.19":           {"most is kept apart", 2, isolate.Required, "partial", "emptying files that are not theirs (Linux 6.2 does), nor from sending signals", ""},
+		"6.2":            {"most is kept apart", 3, isolate.Required, "partial", "sending signals to other processes", ""},
+		"6.11":           {"signals are not", 5, isolate.Preferred, "partial", "(ABI 5)", ""},
+		"6.12":           {"all is kept apart", 6, isolate.Required, "full", "", ""},
+		"later":          {"all is kept apart", 8, isolate.Preferred, "full", "", ""},
+		"off":            {"nobody wants it", 6, isolate.Off, "none", "isolation is off", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, err := isolate.NewOn(tc.abi, isolate.Options{Mode: tc.mode})
+			if err != nil {
+				t.Fatal(err)
+			}
+			warns := strings.Join(f.Warnings(), "\n")
+			if f.Level() != tc.level || !strings.Contains(warns, tc.warns) || (warns == "") != (tc.warns == "") {
+				t.Errorf("%s: %s, warnings %q", tc.reason, f.Level(), warns)
+			}
+			cmd := exec.Command("/bin/true")
+			err = f.Confine(cmd, isolate.Reach{})
+			switch {
+			case tc.refuse == "" && err != nil, tc.refuse != "" && (!errors.Is(err, isolate.ErrUnavailable) || !strings.Contains(err.Error(), tc.refuse)):
+				t.Errorf("%s: %v", tc.reason, err)
+			case tc.refuse == "" && (tc.level == "none") != (cmd.Path == "/bin/true"):
+				t.Errorf("%s: what is run is %s", tc.reason, cmd.Path)
+			}
+		})
 	}
 }
 

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/plumb-dev/plumb/internal/driver/tofu/isolate"
 )
 
 // glance is how often a process that is not our child, and what processes
@@ -55,7 +57,7 @@ func (r *Runner) execute(ctx context.Context, j job) (*ended, error) {
 	if err := r.remember(); err != nil {
 		return nil, err
 	}
-	rec := Record{ID: rand.Text(), Operation: j.operation, Started: time.Now().UTC(), PlanFile: j.planFile, Who: who()}
+	rec := Record{ID: rand.Text(), Operation: j.operation, Started: time.Now().UTC(), PlanFile: j.planFile, Who: who(), Supervised: true}
 	if err := errors.Join(r.tidy(), r.freshHome(), r.contained()); err != nil {
 		return nil, err
 	}
@@ -99,6 +101,7 @@ func (r *Runner) start(j job, id string) (*exec.Cmd, error) {
 	if err := r.config.Fence.Confine(cmd, r.reach(j)); err != nil {
 		return nil, err
 	}
+	isolate.Supervise(cmd) // what a module leaves in the background keeps no rights
 	return cmd, cmd.Start()
 }
 
@@ -120,7 +123,7 @@ func (r *Runner) follow(ctx context.Context, rec Record, progress func(Event), d
 	defer ticker.Stop()
 	cancel, kill := ctx.Done(), (<-chan time.Time)(nil)
 	detach, _ := ctx.Value(detachKey{}).(<-chan struct{})
-	for over := false; !over; {
+	for over, asked := false, false; !over; {
 		select {
 		case err := <-done:
 			e.code, over = exitCode(err), true
@@ -129,20 +132,20 @@ func (r *Runner) follow(ctx context.Context, rec Record, progress func(Event), d
 				return nil, ErrDetached
 			}
 			cancel, e.interrupted = nil, true
-			if rec.alive() {
-				_ = syscall.Kill(rec.PID, syscall.SIGINT)
-			}
+			asked = rec.interrupt()
 			if r.config.Grace > 0 {
 				kill = time.After(r.config.Grace)
 			}
 		case <-detach:
 			return nil, ErrDetached
 		case <-kill:
-			if kill = nil; rec.alive() {
-				_ = syscall.Kill(-rec.PID, syscall.SIGKILL)
-			}
+			kill = nil
+			rec.kill()
 		case <-ticker.C:
 			over = done == nil && !rec.alive()
+			if e.interrupted && !asked { // it had not begun yet
+				asked = rec.interrupt()
+			}
 		}
 		if err := tail.read(); err != nil {
 			return nil, fmt.Errorf("read the output of %s: %w", rec.Operation, err)

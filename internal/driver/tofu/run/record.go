@@ -24,10 +24,12 @@ type Record struct {
 	Operation string    `json:"operation"`
 	Started   time.Time `json:"started"`
 	// PID and Start (the process's start time in the kernel's ticks, of Boot)
-	// name the process; 0 before it has been started.
+	// name the process that the run lives as long as; 0 before it has been started.
 	PID   int    `json:"pid,omitempty"`
 	Start uint64 `json:"start,omitempty"`
 	Boot  string `json:"boot,omitempty"`
+	// Supervised is set where that process is not the program, but watches over it.
+	Supervised bool `json:"supervised,omitempty"`
 	// PlanFile that is made or applied.
 	PlanFile string `json:"planFile,omitempty"`
 	// Who would be named in a lock that the run leaves.
@@ -91,6 +93,67 @@ func (rec Record) alive() bool {
 	}
 	start := startOf(rec.PID)
 	return start != 0 && start == rec.Start
+}
+
+// Program is the process of the program itself, 0 where there is none.
+func (rec Record) Program() int {
+	if !rec.alive() {
+		return 0
+	}
+	if !rec.Supervised {
+		return rec.PID
+	}
+	// What others have left behind becomes the supervisor's, too: later.
+	program, first := 0, uint64(0)
+	for _, pid := range childrenOf(rec.PID) {
+		group, err := syscall.Getpgid(pid)
+		if start := startOf(pid); err == nil && group == rec.PID && start != 0 && (program == 0 || start < first) {
+			program, first = pid, start
+		}
+	}
+	return program
+}
+
+// interrupt asks the program to end what it has begun and no more, and tells
+// whether there was anybody to ask.
+func (rec Record) interrupt() bool {
+	program := rec.Program()
+	return program != 0 && syscall.Kill(program, syscall.SIGINT) == nil
+}
+
+// kill ends the program; where it is supervised, all else that it has started is
+// ended then.
+func (rec Record) kill() {
+	switch program := rec.Program(); {
+	case program != 0 && rec.Supervised:
+		_ = syscall.Kill(program, syscall.SIGKILL)
+	case rec.alive():
+		_ = syscall.Kill(-rec.PID, syscall.SIGKILL)
+	}
+}
+
+// childrenOf lists the children of a process.
+func childrenOf(parent int) []int {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	var all []int
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join("/proc", entry.Name(), "stat"))
+		if err != nil {
+			continue
+		}
+		_, after, _ := bytes.Cut(b[bytes.LastIndexByte(b, ')'):], []byte(" "))
+		if fields := strings.Fields(string(after)); len(fields) > 1 && fields[1] == strconv.Itoa(parent) {
+			all = append(all, pid)
+		}
+	}
+	return all
 }
 
 // startOf is when a living process was started, 0 where there is none.

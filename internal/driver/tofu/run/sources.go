@@ -41,17 +41,34 @@ func (f Folder) Sources() []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
-// installed are the folders of modules that init has downloaded.
-func (f Folder) installed() []string {
-	var manifest struct {
-		Modules []struct{ Key, Dir string }
-	}
+// downloaded is an entry of the list of what init has downloaded.
+type downloaded struct{ Key, Source, Dir string }
+
+func (f Folder) manifest() []downloaded {
+	var manifest struct{ Modules []downloaded }
 	b, err := os.ReadFile(filepath.Join(f.data(), "modules", "modules.json"))
 	if err != nil || json.Unmarshal(b, &manifest) != nil {
 		return nil
 	}
+	return manifest.Modules
+}
+
+// Downloaded are the sources of the modules that init has downloaded, as the program
+// has understood them.
+func (f Folder) Downloaded() []string {
+	var sources []string
+	for _, m := range f.manifest() {
+		if m.Key != "" && !isRelative(m.Source) {
+			sources = append(sources, m.Source)
+		}
+	}
+	return sources
+}
+
+// installed are the folders of modules that init has downloaded.
+func (f Folder) installed() []string {
 	var dirs []string
-	for _, m := range manifest.Modules {
+	for _, m := range f.manifest() {
 		dir := filepath.FromSlash(m.Dir)
 		if !filepath.IsAbs(dir) {
 			dir = filepath.Join(f.Module, dir)

@@ -282,7 +282,7 @@ func TestProgramKilled(t *testing.T) {
 	r := b.open()
 	p := b.plan(r, run.PlanOptions{})
 	hang(b)
-	go func() { _ = syscall.Kill(hanging(b).PID, syscall.SIGKILL) }()
+	go func() { _ = syscall.Kill(hanging(b).Program(), syscall.SIGKILL) }()
 	if err := r.Apply(t.Context(), p, nil); run.KindOf(err) != run.KindKilled {
 		t.Fatalf("apply: %v", err)
 	}

@@ -174,7 +174,7 @@ func dropCapabilities() error {
 		data[i].permitted &= keep
 		data[i].inheritable &= keep
 	}
-	if _, _, errno := syscall.Syscall(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data)), 0); errno != 0 {
+	if _, _, errno := syscall.Syscall(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data)), 0); errno != 0 { //nolint:gosec // as above
 		return errors.New("give up capabilities: " + errno.Error())
 	}
 	return nil

@@ -1,5 +1,6 @@
 // Package shim makes a binary that imports it confine itself by Landlock and become
-// another program, where it is started under the name Name.
+// another program, where it is started under the name Name, and watch over another
+// program until all that this has started has ended, under the name Supervisor.
 //
 // It does so before the other packages of the binary are made ready, of which Plumb
 // has many: that takes 70 ms, this 3 ms. Go makes those ready
@@ -22,6 +23,9 @@ import (
 // program by its path, with its arguments.
 const Name = "plumb-confine"
 
+// prefix of all names that are meant here.
+const prefix = "plumb-"
+
 // Exit codes, as shells have them.
 const (
 	exitConfine  = 126
@@ -30,8 +34,13 @@ const (
 
 func init() {
 	// Of os, only its arguments were needed.
-	if args := arguments(); len(args) > 0 && args[0] == Name {
+	args := arguments()
+	switch {
+	case len(args) == 0:
+	case args[0] == Name:
 		syscall.Exit(become(args[1:]))
+	case args[0] == Supervisor:
+		syscall.Exit(supervise(args[1:]))
 	}
 }
 
@@ -53,7 +62,7 @@ func arguments() []string {
 			break
 		}
 		text = append(text, buffer[:n]...)
-		if len(text) >= len(Name) && string(text[:len(Name)]) != Name {
+		if len(text) >= len(prefix) && string(text[:len(prefix)]) != prefix {
 			return nil // by far the most
 		}
 	}

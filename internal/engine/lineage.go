@@ -1,0 +1,126 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/plumb-dev/plumb/internal/source"
+)
+
+// lineage compares what a branch has become with what was looked at in a pull request.
+type lineage struct {
+	history
+	compared source.Compared
+	// head is the commit that was looked at.
+	head string
+}
+
+// covers looks whether all between base and end is what was looked at, else, whether
+// all since a commit before end is.
+func (l lineage) covers(ctx context.Context, base, end, name string) (coverage, error) {
+	back, err := l.trunk(ctx, end, base)
+	if err != nil {
+		return coverage{}, err
+	}
+	for _, start := range append([]string{base}, back...) {
+		same, err := l.same(ctx, start, end)
+		if err != nil && !errors.Is(err, errNoBase) {
+			return coverage{}, err
+		}
+		if same {
+			return coverage{start: start}, nil
+		}
+	}
+	return coverage{why: shortRevisions([]string{end}) + " holds other changes than " + name + " had when it was approved"}, nil
+}
+
+// trunk are the commits of a branch before one of them, the nearest first, as far as
+// another.
+func (l lineage) trunk(ctx context.Context, end, base string) ([]string, error) {
+	var out []string
+	next := end
+	err := l.signed.History(ctx, l.spec, source.Resolved{Revision: end}, l.cred, func(o source.Object) bool {
+		// The first parents are the branch itself. They come in order, each after the
+		// one that names it.
+		if o.ID != next {
+			return false
+		}
+		parents := parentsOf(o.Raw)
+		if len(parents) == 0 || parents[0] == base || len(out) == mostBack {
+			return false
+		}
+		next = parents[0]
+		out = append(out, next)
+		return true
+	})
+	return out, err
+}
+
+// same tells whether the difference between two commits of the branch is part of what
+// was looked at: each file as it was there before, and as it was there afterwards.
+// So it is the same whether the host has merged, squashed or rebased; and where a
+// merge was made by hand, what was slipped in by it is not.
+func (l lineage) same(ctx context.Context, start, end string) (bool, error) {
+	left, err := l.mergeBase(ctx, start, l.head)
+	if err != nil {
+		return false, err
+	}
+	at := func(id string) source.Resolved { return source.Resolved{Revision: id} }
+	approved, err := l.compared.Differences(ctx, l.spec, at(left), at(l.head), l.cred, mostFiles)
+	if err != nil {
+		return false, err
+	}
+	come, err := l.compared.Differences(ctx, l.spec, at(start), at(end), l.cred, mostFiles)
+	if err != nil {
+		return false, err
+	}
+	for name, change := range come {
+		if approved[name] != change {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+var errNoBase = errors.New("there is not one commit that both have left")
+
+// mergeBase is the last commit that two have in common.
+func (l lineage) mergeBase(ctx context.Context, a, b string) (string, error) {
+	parents := map[string][]string{}
+	err := l.signed.History(ctx, l.spec, source.Resolved{Revision: a}, l.cred, func(o source.Object) bool {
+		parents[o.ID] = parentsOf(o.Raw)
+		return len(parents) < mostBefore
+	})
+	if err != nil {
+		return "", err
+	}
+	var common []string
+	n := 0
+	err = l.signed.History(ctx, l.spec, source.Resolved{Revision: b}, l.cred, func(o source.Object) bool {
+		n++
+		if _, both := parents[o.ID]; both {
+			common = append(common, o.ID)
+			return false
+		}
+		return n < mostBefore
+	})
+	if err != nil {
+		return "", err
+	}
+	// Of those the ones that others come after are not the last.
+	older := map[string]bool{}
+	for _, c := range common {
+		for next := slices.Clone(parents[c]); len(next) > 0; next = next[1:] {
+			if !older[next[0]] {
+				older[next[0]] = true
+				next = append(next, parents[next[0]]...)
+			}
+		}
+	}
+	common = slices.DeleteFunc(common, func(id string) bool { return older[id] })
+	if len(common) != 1 {
+		return "", errNoBase
+	}
+	return common[0], nil
+}

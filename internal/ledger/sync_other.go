@@ -1,0 +1,7 @@
+//go:build unix && !linux
+
+package ledger
+
+import "os"
+
+func syncData(file *os.File) error { return file.Sync() }

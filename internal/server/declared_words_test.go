@@ -1,0 +1,96 @@
+package server
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/ledger/entry"
+)
+
+// TestDeclaredInWords takes a project through changes, as a server sees them that is
+// started anew before each.
+func TestDeclaredInWords(t *testing.T) {
+	platform := []v1alpha1.Approver{{Group: "platform"}, {User: "ann"}}
+	night := v1alpha1.SyncWindow{Kind: "deny", Schedule: "0 22 * * *", Duration: "8h", TimeZone: "Europe/Berlin", Applications: []string{"*"}}
+	day := v1alpha1.SyncWindow{Kind: "allow", Schedule: "0 8 * * *", Duration: "1h", ManualSync: true}
+	ops := v1alpha1.ProjectRole{Name: "ops", Groups: []string{"sre"}, Policies: []string{"p, proj:shop:ops, applications, sync, shop/*, allow"}, JWTTokens: []v1alpha1.JWTToken{{ID: planted}}}
+	no := false
+	recorded := map[string]declaredState{}
+	for _, step := range []struct {
+		name    string
+		spec    v1alpha1.AppProjectSpec
+		want    []string
+		details map[string]string
+	}{
+		{"made with nothing", v1alpha1.AppProjectSpec{}, []string{"PermissionChanged: roles and service accounts of project shop", "ProjectChanged: project shop was made"}, nil},
+		{
+			"an approval policy", v1alpha1.AppProjectSpec{Approval: &v1alpha1.ApprovalPolicy{MinApprovals: 2, Approvers: platform}},
+			[]string{"ProjectChanged: project shop was changed: approval: none → always, 2 of group platform, user ann"}, map[string]string{"approval": "always, 2 of group platform, user ann"},
+		},
+		{
+			"windows", v1alpha1.AppProjectSpec{Approval: &v1alpha1.ApprovalPolicy{MinApprovals: 2, Approvers: platform}, SyncWindows: v1alpha1.SyncWindows{night, day}},
+			[]string{`ProjectChanged: project shop was changed: windows: + deny "0 22 * * *" for 8h Europe/Berlin, applications *; + allow "0 8 * * *" for 1h UTC, by hand all the same`}, nil,
+		},
+		{
+			"no approvals, a window less", v1alpha1.AppProjectSpec{Approval: &v1alpha1.ApprovalPolicy{Required: &no}, SyncWindows: v1alpha1.SyncWindows{day}},
+			[]string{`ProjectChanged: project shop was changed: approval: always, 2 of group platform, user ann → never. windows: − deny "0 22 * * *" for 8h Europe/Berlin, applications *`}, nil,
+		},
+		{
+			"a role and an account", v1alpha1.AppProjectSpec{
+				Approval: &v1alpha1.ApprovalPolicy{Required: &no}, SyncWindows: v1alpha1.SyncWindows{day}, Roles: []v1alpha1.ProjectRole{ops},
+				DestinationServiceAccounts: []v1alpha1.ApplicationDestinationServiceAccount{{Server: "https://x:" + planted + "@k.example", DefaultServiceAccount: "deployer"}},
+			},
+			[]string{"PermissionChanged: roles and service accounts of project shop: roles: none → ops (groups sre): p, proj:shop:ops, applications, sync, shop/*, allow. accounts: none → https://x:xxxxx@k.example in any namespace as deployer"}, nil,
+		},
+	} {
+		d := newDeclared(nil, nil)
+		d.known = recorded
+		p := &v1alpha1.AppProject{ObjectMeta: metav1.ObjectMeta{Namespace: "plumb-system", Name: "shop"}, Spec: step.spec}
+		d.Project("plumb.dev", nil, p)
+		var said []string
+		next := declaredState{facets: map[string]string{}}
+		next.hear(knownWords(recorded))
+		for _, e := range d.entries(d.take()[0]) {
+			raw, err := entry.Encode(entry.Clean(e))
+			if err != nil || strings.Contains(string(raw), planted) {
+				t.Errorf("%s: %v %s", step.name, err, raw)
+			}
+			said = append(said, string(e.Kind)+": "+e.Message)
+			next.hear(e.Details)
+			for name, want := range step.details {
+				if e.Details[name] != want {
+					t.Errorf("%s: %s is %q", step.name, name, e.Details[name])
+				}
+			}
+		}
+		if diff := cmp.Diff(slices.Sorted(slices.Values(step.want)), slices.Sorted(slices.Values(said))); diff != "" {
+			t.Errorf("%s: %s", step.name, diff)
+		}
+		for id, s := range d.known { // what the next server finds in the ledger
+			s.words = next.words
+			recorded = map[string]declaredState{id: s}
+		}
+	}
+}
+
+func knownWords(recorded map[string]declaredState) map[string]string {
+	for _, s := range recorded {
+		return s.words
+	}
+	return nil
+}
+
+func TestWordsAreBounded(t *testing.T) {
+	var spec v1alpha1.AppProjectSpec
+	for range 100 {
+		spec.Roles = append(spec.Roles, v1alpha1.ProjectRole{Name: "role", Policies: []string{strings.Repeat("p, ", 20)}})
+	}
+	if text := wordsOfProject(spec)["roles"]; len(text) > 1024 || !strings.HasSuffix(text, " more") {
+		t.Errorf("%d bytes: %s", len(text), text)
+	}
+}
