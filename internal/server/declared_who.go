@@ -174,58 +174,78 @@ func (d *declared) changedRights(p *parts) []declaredState {
 	if !ok {
 		return nil
 	}
-	texts, last := map[string]string{}, map[string]time.Time{}
+	c := rightsChange{known: d.known, texts: map[string]string{}, last: map[string]time.Time{}}
 	for id, s := range d.known {
 		if s.isRight() {
-			texts[id] = s.facets[facetPermissions]
+			c.texts[id] = s.facets[facetPermissions]
 		}
 	}
-	var out []declaredState
-	put := func(s declaredState) {
-		if s.gone {
-			s.role = d.known[s.id].role
-			delete(texts, s.id)
-		} else {
-			texts[s.id] = s.facets[facetPermissions]
-		}
-		out = append(out, s)
+	c.directly(changed)
+	c.through(rights)
+	return c.out
+}
+
+// rightsChange is how roles and bindings have changed.
+type rightsChange struct {
+	known map[string]declaredState
+	// texts are what they say, by id, as it goes on; last is when each has changed.
+	texts map[string]string
+	last  map[string]time.Time
+	out   []declaredState
+}
+
+func (c *rightsChange) put(s declaredState) {
+	if s.gone {
+		s.role = c.known[s.id].role
+		delete(c.texts, s.id)
+	} else {
+		c.texts[s.id] = s.facets[facetPermissions]
 	}
-	for _, c := range changed {
-		id := rightID(c.ID)
-		last[id] = c.at
+	c.out = append(c.out, s)
+}
+
+// directly takes what was seen to change.
+func (c *rightsChange) directly(changed []seenRight) {
+	for _, r := range changed {
+		id := rightID(r.ID)
+		c.last[id] = r.at
 		switch {
-		case c.Gone && texts[id] != "":
-			put(declaredState{id: id, gone: true, seen: c.at})
-		case c.Now != nil && texts[id] != c.Now.Text:
-			s := stateOfRight(*c.Now)
-			s.seen = c.at
-			put(s)
+		case r.Gone && c.texts[id] != "":
+			c.put(declaredState{id: id, gone: true, seen: r.at})
+		case r.Now != nil && c.texts[id] != r.Now.Text:
+			s := stateOfRight(*r.Now)
+			s.seen = r.at
+			c.put(s)
 		}
 	}
-	// through gives when another object has made it so, if any has.
-	through := func(s declaredState) declaredState {
-		s.seen, s.early = time.Now(), true
-		for _, id := range []string{s.id, s.role} {
-			if at, ok := last[id]; ok {
-				s.seen, s.early, s.because = at, false, id
-				break
-			}
-		}
-		return s
-	}
+}
+
+// through takes what says something else because of others, or since before.
+func (c *rightsChange) through(rights []controller.Right) {
 	there := map[string]bool{}
 	for _, r := range rights {
 		s := stateOfRight(r)
-		if there[s.id] = true; texts[s.id] != r.Text {
-			put(through(s))
+		if there[s.id] = true; c.texts[s.id] != r.Text {
+			c.put(c.dated(s))
 		}
 	}
-	for id := range texts {
+	for id := range c.texts {
 		if !there[id] {
-			put(through(declaredState{id: id, gone: true, hollow: true, role: d.known[id].role}))
+			c.put(c.dated(declaredState{id: id, gone: true, hollow: true, role: c.known[id].role}))
 		}
 	}
-	return out
+}
+
+// dated says when that was, and what has made it so.
+func (c *rightsChange) dated(s declaredState) declaredState {
+	for _, id := range []string{s.id, s.role} {
+		if at, ok := c.last[id]; ok {
+			s.seen, s.because = at, id
+			return s
+		}
+	}
+	s.seen, s.early = time.Now(), true
+	return s
 }
 
 // isRight tells whether it is a role or binding, and not a project's.
