@@ -190,6 +190,7 @@ func (p *pass) mergesOf(ctx context.Context, s resolved, base, head string) ([]a
 		return nil, "it follows no branch"
 	}
 	var pulls []arrivedBy
+	left := map[string]string{} // where each had left the branch
 	for end := head; ; {
 		m := p.e.Merges.Of(ctx, s.source.RepoURL, end)
 		if !m.Again.IsZero() {
@@ -206,11 +207,11 @@ func (p *pass) mergesOf(ctx context.Context, s resolved, base, head string) ([]a
 			return nil, fmt.Sprintf("over %d have come at once", mostMerges)
 		}
 		pulls = append(pulls, arrivedBy{m, end})
-		start, why := p.covered(ctx, compared, s, m, base, end)
-		if why != "" || start == base {
-			return pulls, why
+		c := p.covered(ctx, compared, s, m, left[m.Head], base, end)
+		if c.why != "" || c.start == base {
+			return pulls, c.why
 		}
-		end = start
+		end, left[m.Head] = c.start, c.left
 	}
 }
 
@@ -218,6 +219,8 @@ func (p *pass) mergesOf(ctx context.Context, s resolved, base, head string) ([]a
 // that can't be told.
 type coverage struct {
 	start, why string
+	// left is where what was looked at had left the branch.
+	left string
 	// failures is how often it could not be found out, and again, when to try once more.
 	failures int
 	again    time.Time
@@ -226,21 +229,21 @@ type coverage struct {
 // coverages remembers them.
 type coverages struct {
 	mu    sync.Mutex
-	known map[[4]string]coverage
+	known map[[5]string]coverage
 }
 
-func (c *coverages) get(id [4]string) (coverage, bool) {
+func (c *coverages) get(id [5]string) (coverage, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	known, ok := c.known[id]
 	return known, ok
 }
 
-func (c *coverages) put(id [4]string, what coverage) {
+func (c *coverages) put(id [5]string, what coverage) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.known == nil || len(c.known) >= mostCovered {
-		c.known = map[[4]string]coverage{}
+		c.known = map[[5]string]coverage{}
 	}
 	c.known[id] = what
 }
@@ -249,19 +252,19 @@ func (c *coverages) put(id [4]string, what coverage) {
 func (p *pass) covered(ctx context.Context, from interface {
 	source.Compared
 	source.Signed
-}, s resolved, m Merge, base, end string) (start, why string) {
-	id := [4]string{s.spec.Repo, base, end, m.Head}
+}, s resolved, m Merge, left, base, end string) coverage {
+	id := [5]string{s.spec.Repo, left, base, end, m.Head}
 	now := p.e.Clock.Now()
 	known, ok := p.e.coverages.get(id)
 	if ok && (known.again.IsZero() || now.Before(known.again)) {
 		if !known.again.IsZero() {
 			p.e.queue.addAfter(p.key, known.again.Sub(now))
 		}
-		return known.start, known.why
+		return known
 	}
 	ctx, cancel := context.WithTimeout(ctx, compareTime)
 	defer cancel()
-	l := lineage{history: history{signed: from, spec: s.spec, cred: s.cred}, compared: from, head: m.Head}
+	l := lineage{history: history{signed: from, spec: s.spec, cred: s.cred}, compared: from, head: m.Head, left: left}
 	c, err := l.covers(ctx, base, end, m.URL)
 	switch {
 	case err != nil && source.ReasonOf(err) == source.ReasonRevisionNotFound:
@@ -273,7 +276,7 @@ func (p *pass) covered(ctx context.Context, from interface {
 		c = coverage{why: "what has come by " + m.URL + " can't be found out just now (Plumb's log says why)", failures: known.failures + 1, again: now.Add(pause)}
 	}
 	p.e.coverages.put(id, c)
-	return c.start, c.why
+	return c
 }
 
 // takeMerge has the pull requests count by which a proposal's changes have come, or

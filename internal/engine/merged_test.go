@@ -180,6 +180,42 @@ func TestWhichPullRequestsApprove(t *testing.T) {
 			g.push(both, "commit-2", "work")
 			m.of["commit-3"] = s.pull(nil)
 		}, ""},
+		"UpdatedBelow": {"what somebody has pushed does not come by the pull request whose branch was updated with it", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			g.branch("first", one, eve, "commit-1")
+			g.push(files("web", "1", "2"), "commit-1")
+			g.branch("work", two, eve, "first", "commit-2")
+			g.push(two, "commit-2", "work")
+			m.of["commit-3"] = s.pull(nil)
+		}, "commit-2 has not come by one"},
+		"Onto": {"nor where its branch was made anew on top of that", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			g.push(files("web", "1", "2"), "commit-1")
+			g.branch("work", two, eve, "commit-2")
+			g.push(two, "commit-2")
+			m.of["commit-3"] = s.pull(nil)
+		}, "commit-2 has not come by one"},
+		"Forward": {"the branch's commits themselves: nobody knows which of them were there before it was looked at", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			g.push(one, "commit-1")
+			g.push(two, "commit-2")
+			m.of["commit-2"] = s.pull(func(m *Merge) { m.Head = "commit-3" })
+			m.of["commit-3"] = m.of["commit-2"]
+		}, "commit-2 holds other changes"},
+		"ForwardOne": {"the branch's only commit itself", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			g.push(one, "commit-1")
+			m.of["commit-2"] = s.pull(func(m *Merge) { m.Head = "commit-2" })
+		}, ""},
+		"LeftOut": {"a merge made by hand that holds less than the branch", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			g.branch("work", two, eve, "commit-1")
+			g.push(one, "commit-1", "work")
+			m.of["commit-2"] = s.pull(nil)
+		}, "commit-2 holds other changes than https://git.example/shop/pulls/7 had when it was approved"},
+		"Picked": {"part of it was there already", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			g.branch("other", one, eve, "commit-1")
+			g.branch("work", two, eve, "commit-1")
+			g.push(one, "commit-1", "other")
+			g.push(two, "commit-2", "work")
+			m.of["commit-2"] = s.pull(func(m *Merge) { m.Head, m.URL = "other", "https://git.example/shop/pulls/6" })
+			m.of["commit-3"] = s.pull(nil)
+		}, ""},
 		"Pushed": {"no pull request", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			g.push(one, "commit-1")
 		}, "commit-2 has not come by one"},
