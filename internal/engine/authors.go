@@ -49,11 +49,26 @@ func (p *pass) arrived() {
 			p.st.arrivedDrift[r.Ref.Address()] = true
 		}
 	}
-	p.st.arrivedAs = p.st.desired.hash
 	p.st.arrivals = make([]arrival, len(sources))
 	for i, s := range sources {
 		p.st.arrivals[i] = arrival{s.RepoURL, p.st.desired.seen[i]}
 	}
+	if p.st.settledAs == p.st.desired.hash || p.synced() {
+		p.st.settled, p.st.settledAs = p.st.arrivals, p.st.desired.hash
+	}
+}
+
+// synced tells whether what is declared now is what was synced last, as a whole. What
+// was found there when nothing had been synced yet counts, too.
+func (p *pass) synced() bool {
+	if l := p.st.last; l != nil {
+		return l.whole && !l.failed && l.desired == p.st.desired.hash
+	}
+	h := p.app.Status.History
+	if len(h) == 0 {
+		return p.st.settledAs == ""
+	}
+	return p.ofSources(&h[len(h)-1]) && slices.Equal(h[len(h)-1].RevisionsOf(), p.st.desired.seen)
 }
 
 // before is the revision of a source that the changes were made after; empty where

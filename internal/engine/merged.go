@@ -89,11 +89,12 @@ func (p *pass) lookAtMerges(ctx context.Context) {
 	p.merged = p.mergesOfSources(ctx)
 }
 
-// mergesOfSources looks at each source that has changed since there was nothing to do.
+// mergesOfSources looks at each source that has changed since nothing was declared but
+// what was synced.
 func (p *pass) mergesOfSources(ctx context.Context) *merged {
 	m, d := &merged{}, p.st.desired
 	declared := p.app.Spec.GetSources()
-	if len(p.st.arrivals) != len(declared) || len(d.revisions) != len(declared) {
+	if len(p.st.settled) != len(declared) || len(d.revisions) != len(declared) {
 		m.problem = "it was not seen in sync before the change"
 		return m
 	}
@@ -103,7 +104,7 @@ func (p *pass) mergesOfSources(ctx context.Context) *merged {
 		return m
 	}
 	for i, s := range sources {
-		a, now := p.st.arrivals[i], d.revisions[i]
+		a, now := p.st.settled[i], d.revisions[i]
 		switch {
 		case a.repo != s.source.RepoURL:
 			m.problem = "it has other sources than before"
@@ -129,7 +130,7 @@ func (p *pass) mergesOfSources(ctx context.Context) *merged {
 // changedElse says what else than Git has changed since there was nothing to do.
 func (p *pass) changedElse(ctx context.Context) string {
 	const what = "something else than Git has changed, too: the Application, its inputs, or what it uses from elsewhere"
-	id := p.st.arrivedAs + " " + p.st.desired.hash
+	id := p.st.settledAs + " " + p.st.desired.hash
 	if p.st.elseOf != id {
 		same, err := p.meansTheSame(ctx)
 		if err != nil {
@@ -159,13 +160,13 @@ func (p *pass) meansTheSame(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	var before []string
-	for _, a := range p.st.arrivals {
+	for _, a := range p.st.settled {
 		before = append(before, a.revision)
 	}
 	for _, was := range []struct {
 		revisions []string
 		hash      string
-	}{{before, p.st.arrivedAs}, {p.st.desired.revisions, p.st.desired.hash}} {
+	}{{before, p.st.settledAs}, {p.st.desired.revisions, p.st.desired.hash}} {
 		r.revisions = was.revisions
 		now, err := p.e.want(ctx, r, nil)
 		if err != nil {
@@ -337,6 +338,7 @@ func (p *pass) mergedStart(pr *proposal, authors []string) decide.Merged {
 	op := pr.op
 	m := decide.Merged{
 		Start: pr.start, Back: len(op.revisions) > 0 || p.pin != nil, Now: p.e.Clock.Now(),
+		Part:   op.request.Sync != nil && len(op.request.Sync.Resources) > 0,
 		Forced: op.force || op.replace || op.request.Sync != nil && len(op.request.Sync.SyncOptions) > 0,
 		Named:  len(pr.policy.Approvers) > 0, Need: int(pr.policy.Min), ValidFor: pr.policy.Validity(),
 		Drift: p.notOfGit(pr.steps),

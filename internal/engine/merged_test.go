@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -329,6 +330,40 @@ func TestWhichPullRequestsApprove(t *testing.T) {
 			m.of["commit-2"] = s.pull(nil)
 			s.run()
 			s.app("web", func(a *v1alpha1.Application) { a.Operation = &v1alpha1.Operation{Sync: &v1alpha1.SyncOperation{}} })
+		}, ""},
+		"Part": {"a part of it is not what was looked at", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			s.app("web", func(a *v1alpha1.Application) { a.Spec.SyncPolicy.Automated = nil })
+			s.run()
+			g.branch("work", two, eve, "commit-1")
+			g.push(two, "commit-1", "work")
+			m.of["commit-2"] = s.pull(nil)
+			s.app("web", func(a *v1alpha1.Application) {
+				a.Operation = &v1alpha1.Operation{Sync: &v1alpha1.SyncOperation{Resources: []v1alpha1.SyncOperationResource{{Kind: "ConfigMap", Name: "a"}}}}
+			})
+		}, "only a part of what has come by one is asked for"},
+		"Hook": {"what runs with the next sync is no difference before", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			hook := map[string]string{"web/hook.yaml": object("Job", "hook", "1", "hook=PreSync")}
+			maps.Copy(hook, files("web", "1", "1"))
+			g.push(hook, "commit-1")
+			s.run()
+			both := maps.Clone(hook)
+			maps.Copy(both, one)
+			g.branch("work", both, eve, "commit-2")
+			g.push(both, "commit-2", "work")
+			m.of["commit-3"] = s.pull(nil)
+		}, "commit-2 has not come by one"},
+		"HookMerged": {"where all has come by them", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			hook := map[string]string{"web/hook.yaml": object("Job", "hook", "1", "hook=PreSync")}
+			maps.Copy(hook, files("web", "1", "1"))
+			g.branch("hooked", hook, eve, "commit-1")
+			g.push(hook, "commit-1", "hooked")
+			m.of["commit-2"] = s.pull(func(m *Merge) { m.Head = "hooked" })
+			s.run()
+			both := maps.Clone(hook)
+			maps.Copy(both, one)
+			g.branch("work", both, eve, "commit-2")
+			g.push(both, "commit-2", "work")
+			m.of["commit-3"] = s.pull(nil)
 		}, ""},
 		"Forced": {"by force is not what was looked at", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			s.app("web", func(a *v1alpha1.Application) { a.Spec.SyncPolicy.Automated = nil })

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/decide"
 	"github.com/plumb-dev/plumb/internal/driver"
 	"github.com/plumb-dev/plumb/internal/plan"
 )
@@ -40,10 +41,13 @@ type state struct {
 	askedFor string
 	// arrivals are the revisions at which there was nothing to do last.
 	arrivals []arrival
-	// arrivedAs identifies what was declared then.
 	// arrivedDrift is what had drifted then.
 	arrivedDrift map[plan.Address]bool
-	arrivedAs    string
+	// settled are the last of those at which nothing was declared but what was synced,
+	// settledAs identifies that. There may be nothing to do although something else is
+	// declared: a hook, or what the destination is told to ignore.
+	settled   []arrival
+	settledAs string
 	// elseSays is what else than Git has changed, elseOf, of what that is known.
 	elseOf, elseSays string
 	// trial is the revision that has yet to become healthy, or nil.
@@ -88,6 +92,8 @@ type lastSync struct {
 	failures int
 	message  string
 	at       time.Time
+	// whole is set where it was a sync of all that is declared.
+	whole bool
 }
 
 // load takes up what an earlier process left in the status.
@@ -119,6 +125,7 @@ func (st *state) load(app *v1alpha1.Application, intents Intents) {
 	st.last = &lastSync{
 		desired: infoValue(op.Operation.Info, infoDesired), message: op.Message,
 		failed: op.Phase != v1alpha1.OperationSucceeded,
+		whole:  infoValue(op.Operation.Info, infoScope) == string(decide.Full) && !op.Operation.Sync.DryRun && len(op.Operation.Sync.Resources) == 0,
 	}
 	if op.FinishedAt != nil {
 		st.last.at = op.FinishedAt.Time
@@ -134,7 +141,7 @@ func (st *state) forget() {
 	st.running, st.ended, st.last, st.trial = nil, nil, nil, nil
 	st.heals, st.heard, st.healedAt, st.healProblem = 0, 0, time.Time{}, ""
 	st.unrecorded, st.drifts, st.drifting, st.arrivals = "", nil, false, nil
-	st.arrivedAs, st.arrivedDrift = "", nil
+	st.arrivedDrift, st.settled, st.settledAs = nil, nil, ""
 	st.quietUntil = time.Time{}
 	st.askedFor, st.goingBack = "", false
 	st.adopting, st.adoption, st.adopted = false, nil, ""
