@@ -11,6 +11,7 @@ import (
 	"github.com/plumb-dev/plumb/internal/decide"
 	"github.com/plumb-dev/plumb/internal/driver"
 	"github.com/plumb-dev/plumb/internal/plan"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // state is what the engine remembers of an Application between passes. All of
@@ -39,6 +40,9 @@ type state struct {
 	healProblem string
 	// askedFor is the plan that the ledger knows of, and that could not be made yet.
 	askedFor string
+	// toldPlans is what the ledger knows of plans of which it could not be written to
+	// their status yet.
+	toldPlans map[types.UID]string
 	// arrivals are the revisions at which there was nothing to do last.
 	arrivals []arrival
 	// arrivedDrift is what had drifted then.
@@ -143,7 +147,7 @@ func (st *state) forget() {
 	st.unrecorded, st.drifts, st.drifting, st.arrivals = "", nil, false, nil
 	st.arrivedDrift, st.settled, st.settledAs = nil, nil, ""
 	st.quietUntil = time.Time{}
-	st.askedFor, st.goingBack = "", false
+	st.askedFor, st.toldPlans, st.goingBack = "", nil, false
 	st.adopting, st.adoption, st.adopted = false, nil, ""
 	st.unpublished, st.unwritten, st.intended, st.written = "", nil, false, time.Time{}
 }
