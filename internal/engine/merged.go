@@ -411,9 +411,14 @@ func ofRevisions(c *v1alpha1.Plan, revisions []string) bool {
 
 // recall has the pull requests count that a plan was approved by before. It is that
 // very plan, so all that was found out about them holds: the digest covers what is
-// declared and each step.
-func (v *verdict) recall(c *v1alpha1.Plan, now time.Time) {
+// declared and each step. Where nobody made sure who writes plans since it was made, it
+// is found out anew.
+func (p *pass) recall(v *verdict, c *v1alpha1.Plan, now time.Time) {
 	if len(c.Status.PullRequests) == 0 || !wasApproved(c.Status.Phase) || !c.Spec.Approval.PullRequest {
+		return
+	}
+	made := v1alpha1.Approval{ObjectMeta: metav1.ObjectMeta{Name: c.Name, CreationTimestamp: c.CreationTimestamp}}
+	if p.e.Plans.Doubt(&made) != "" {
 		return
 	}
 	v.recorded = true

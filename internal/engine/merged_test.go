@@ -452,6 +452,18 @@ func TestAPullRequestIsNoApprovalForGood(t *testing.T) {
 			t.Errorf("the plan is %s: %s\n%s", c.Status.Phase, c.Status.Message, s.text.String())
 		}
 	})
+	t.Run("Doubtful", func(t *testing.T) {
+		s, f, _, m := merged(t)
+		s.gates.frozen = []Frozen{{Where: "all projects"}}
+		s.tell("it is merged while all is frozen")
+		f.doubted = map[string]string{last(f).Name: "somebody has weakened what guards plans"}
+		m.of["commit-2"] = Merge{}
+		s.gates.frozen = nil
+		s.tell("nobody knows who has written its status since")
+		if c := last(f); c.Status.Phase != v1alpha1.PlanPending {
+			t.Errorf("the plan is %s: %s\n%s", c.Status.Phase, c.Status.Message, s.text.String())
+		}
+	})
 	t.Run("Overtaken", func(t *testing.T) {
 		s, f, g, _ := merged(t)
 		s.gates.frozen = []Frozen{{Where: "all projects"}}
