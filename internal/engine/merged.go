@@ -130,20 +130,35 @@ func (p *pass) mergesOfSources(ctx context.Context) *merged {
 // changedElse says what else than Git has changed since there was nothing to do.
 func (p *pass) changedElse(ctx context.Context) string {
 	const what = "something else than Git has changed, too: the Application, its inputs, or what it uses from elsewhere"
-	id := p.st.settledAs + " " + p.st.desired.hash
-	if p.st.elseOf != id {
-		same, err := p.meansTheSame(ctx)
-		if err != nil {
-			p.e.Log.Warn("what an Application uses from elsewhere can't be compared", "application", p.key.String(), "error", err)
-			p.e.queue.addAfter(p.key, comparePause)
-			return "what it uses from elsewhere can't be compared just now (Plumb's log says why)"
+	id, now := p.st.settledAs+" "+p.st.desired.hash, p.e.Clock.Now()
+	known := &p.st.elsewhere
+	if known.of != id || !known.again.IsZero() && !now.Before(known.again) {
+		failures := 0
+		if known.of == id {
+			failures = known.failures
 		}
-		p.st.elseOf, p.st.elseSays = id, ""
-		if !same {
-			p.st.elseSays = what
+		*known = elsewhere{of: id}
+		switch same, err := p.meansTheSame(ctx); {
+		case err != nil:
+			p.e.Log.Warn("what an Application uses from elsewhere can't be compared", "application", p.key.String(), "error", err)
+			known.says = "what it uses from elsewhere can't be compared just now (Plumb's log says why)"
+			known.failures, known.again = failures+1, now.Add(min(comparePause<<min(failures, 10), longestPause))
+		case !same:
+			known.says = what
 		}
 	}
-	return p.st.elseSays
+	if !known.again.IsZero() {
+		p.e.queue.addAfter(p.key, known.again.Sub(now))
+	}
+	return known.says
+}
+
+// elsewhere is what else than Git has changed: says, from when to when it is known of,
+// and where it could not be found out, how often, and when to try again.
+type elsewhere struct {
+	of, says string
+	failures int
+	again    time.Time
 }
 
 // meansTheSame tells whether the revisions of now and those from before still mean

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -104,11 +105,41 @@ func newMergeStory(t *testing.T, policy func(*v1alpha1.ApprovalPolicy)) (*story,
 	return s, f, g, m
 }
 
-// elsewhere renders something that is in no source of the Application, unless it is
-// asked for what is there now.
-type elsewhere struct{ render.Renderer }
+// broken renders nothing that is asked for as it is now, and counts that.
+type broken struct {
+	render.Renderer
+	asked *int
+}
 
-func (e elsewhere) Render(ctx context.Context, req render.Request) (render.Bundle, error) {
+func (b broken) Render(ctx context.Context, req render.Request) (render.Bundle, error) {
+	if req.Uncached {
+		*b.asked++
+		return render.Bundle{}, errors.New("the chart is gone")
+	}
+	return b.Renderer.Render(ctx, req)
+}
+
+func TestWhatCantBeComparedIsAskedForSeldom(t *testing.T) {
+	s, f, g, m := newMergeStory(t, nil)
+	n := 0
+	s.e.Renderer = broken{s.e.Renderer, &n}
+	g.branch("work", files("web", "2", "1"), eve, "commit-1")
+	g.push(files("web", "2", "1"), "commit-1", "work")
+	m.of["commit-2"] = s.pull(nil)
+	for range 60 {
+		s.run()
+		s.clock.now = s.clock.now.Add(time.Minute)
+	}
+	if last := f.plans[len(f.plans)-1]; !strings.Contains(last.Status.Message, "can't be compared just now") || n > 12 {
+		t.Errorf("it was asked for %d times in an hour: %s", n, last.Status.Message)
+	}
+}
+
+// elsewhereRenderer renders something that is in no source of the Application, unless it is
+// asked for what is there now.
+type elsewhereRenderer struct{ render.Renderer }
+
+func (e elsewhereRenderer) Render(ctx context.Context, req render.Request) (render.Bundle, error) {
 	b, err := e.Renderer.Render(ctx, req)
 	if !req.Uncached {
 		b.Hash += " of a remote base"
@@ -300,7 +331,7 @@ func TestWhichPullRequestsApprove(t *testing.T) {
 			g.branch("work", one, eve, "commit-1")
 			g.push(one, "commit-1", "work")
 			m.of["commit-2"] = s.pull(nil)
-			s.e.Renderer = elsewhere{s.e.Renderer}
+			s.e.Renderer = elsewhereRenderer{s.e.Renderer}
 		}, "something else than Git has changed, too"},
 		"Gone": {"what was approved can't be fetched", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			g.branch("work", nil, eve, "commit-1")

@@ -52,8 +52,8 @@ type state struct {
 	// declared: a hook, or what the destination is told to ignore.
 	settled   []arrival
 	settledAs string
-	// elseSays is what else than Git has changed, elseOf, of what that is known.
-	elseOf, elseSays string
+	// elsewhere is what else than Git has changed.
+	elsewhere elsewhere
 	// trial is the revision that has yet to become healthy, or nil.
 	trial *trial
 	// goingBack is set from when that has failed until what was there before is
@@ -145,7 +145,7 @@ func (st *state) forget() {
 	st.running, st.ended, st.last, st.trial = nil, nil, nil, nil
 	st.heals, st.heard, st.healedAt, st.healProblem = 0, 0, time.Time{}, ""
 	st.unrecorded, st.drifts, st.drifting, st.arrivals = "", nil, false, nil
-	st.arrivedDrift, st.settled, st.settledAs = nil, nil, ""
+	st.arrivedDrift, st.settled, st.settledAs, st.elsewhere = nil, nil, "", elsewhere{}
 	st.quietUntil = time.Time{}
 	st.askedFor, st.toldPlans, st.goingBack = "", nil, false
 	st.adopting, st.adoption, st.adopted = false, nil, ""
