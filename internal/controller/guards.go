@@ -219,7 +219,7 @@ func addGuards[T mirror.Object](g *guards, kind string, o mirror.Options[T], rig
 			stop()
 			return nil, err
 		}
-		present := map[string]bool{}
+		present := map[string]bool{kind + " ": true} // also where there is none
 		for _, obj := range m.List() {
 			present[kind+" "+obj.GetName()] = true
 		}
