@@ -192,6 +192,20 @@ func TestNoApprovalCountsWhileAPolicyCannotBePutBack(t *testing.T) {
 	}
 }
 
+func TestAllOfAKindMayBeGone(t *testing.T) {
+	g := &guards{log: slog.New(slog.DiscardHandler), changed: func() {}, news: make(chan struct{}, 1), known: map[string]*guard{}}
+	k := &guard{file: policiesFile, kind: kindBinding, name: "approvals.plumb.dev", uid: "1", generation: 3}
+	g.known[k.id()] = k
+	g.missing(kindPolicy, nil)
+	if why := g.doubt(time.Now()); why != "" {
+		t.Errorf("another kind is gone: %s", why)
+	}
+	g.missing(kindBinding, nil)
+	if g.doubt(time.Now()) == "" {
+		t.Error("all bindings are gone, and approvals count")
+	}
+}
+
 func TestTheVerySameIsEnough(t *testing.T) {
 	want := map[string]any{"matchConstraints": map[string]any{"resourceRules": []any{map[string]any{"resources": []any{"plans"}}}}}
 	for name, c := range map[string]struct {
