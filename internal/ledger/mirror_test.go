@@ -246,6 +246,18 @@ func TestMirrorFollowsKeys(t *testing.T) {
 	if err != nil || m.First || len(m.Keys.Texts()) != 3 {
 		t.Errorf("who knows the first key only: %+v %v", m, err)
 	}
+	for n := range 2 { // again, with the same key named
+		more(t, from.dir, 700+n, 701+n)
+		for _, dir := range []string{late, kept} {
+			m, err := Mirror(t.Context(), MirrorOptions{Dir: dir, Fetch: from.fetch, Keys: &pinned})
+			if err != nil || len(m.Keys.Texts()) != 3 || m.Checkpoint.Size != uint64(614+n) {
+				t.Errorf("who names the first key again: %+v %v", m, err)
+			}
+			if v := verify(t, VerifyOptions{Dir: dir}); v.Err() != nil {
+				t.Error(v.Err())
+			}
+		}
+	}
 }
 
 func TestMirrorPins(t *testing.T) {
