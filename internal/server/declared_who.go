@@ -72,7 +72,7 @@ func (d *declared) identify(ctx context.Context, open []openEntry) {
 // question is what is asked of API servers about an entry.
 func (o openEntry) question() (audit.Question, bool) {
 	s := o.now
-	q := audit.Question{Deleted: s.gone, Seen: s.seen}
+	q := audit.Question{Deleted: s.gone, Seen: s.seen, AtOnce: !s.early}
 	id := s.id
 	if s.because != "" {
 		id = s.because
