@@ -110,7 +110,12 @@ func (s *Server) whoAmI(ctx context.Context) string {
 
 // bookkeeping are Plumb's own writes but what it applies, makes and deletes.
 func (i *informant) bookkeeping(c audit.Write) bool {
-	return i.own != "" && c.User == i.own && !c.Forced && (c.Verb == "update" || c.Verb == "patch")
+	return i.self(c) && !c.Forced && (c.Verb == "update" || c.Verb == "patch")
+}
+
+// self tells whether Plumb has written: and not who has taken its name.
+func (i *informant) self(c audit.Write) bool {
+	return i.own != "" && c.User == i.own && c.Through == ""
 }
 
 // clusterOf is a cluster as the feed knows it.
@@ -125,11 +130,14 @@ func clusterOf(name string) string {
 func (i *informant) actor(c audit.Answer) (entry.Actor, map[string]string) {
 	details := map[string]string{}
 	a := entry.Actor{User: c.User, Groups: c.Groups, Via: cmp.Or(c.Program, "the API")}
-	if c.Through != "" {
-		details["impersonatedBy"] = c.Through
-	}
-	if i.own != "" && c.User == i.own {
+	switch {
+	case i.self(c.Write):
 		a = entry.Actor{User: itself, Via: "the loop"}
+	case i.own != "" && c.User == i.own:
+		a.User, a.Groups = c.Through, nil
+		details["impersonated"] = c.User
+	case c.Through != "":
+		details["impersonatedBy"] = c.Through
 	}
 	if len(c.Others) > 0 {
 		details["writtenBefore"] = strings.Join(c.Others, ", ")
@@ -140,8 +148,10 @@ func (i *informant) actor(c audit.Answer) (entry.Actor, map[string]string) {
 // named is who has written, in a word.
 func (i *informant) named(c audit.Write) string {
 	switch {
-	case i.own != "" && c.User == i.own:
+	case i.self(c):
 		return itself
+	case i.own != "" && c.User == i.own:
+		return c.Through + " (as " + itself + ")"
 	case c.Through == "":
 		return c.User
 	case c.Through == i.own:
