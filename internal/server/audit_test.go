@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -293,6 +294,37 @@ func actorsOfDrift(t *testing.T, log, ns string, ann, bob person) {
 	tells(t, log, of, "who has deleted what came back", entry.Healed, func(e entry.Entry) bool {
 		return strings.Contains(e.Message, "two") && strings.Contains(e.Message, "changed by ann (by way of plumb-admin)")
 	})
+}
+
+// TestPlumbByName has somebody act in Plumb's name, as who may impersonate all can.
+func TestPlumbByName(t *testing.T) {
+	i := &informant{own: "system:serviceaccount:plumb-system:plumb"}
+	for name, c := range map[string]struct {
+		reason  string
+		write   audit.Write
+		actor   string
+		details map[string]string
+		named   string
+		ignored bool
+	}{
+		"itself":  {"the loop has done it", audit.Write{User: i.own, Verb: "update"}, "plumb", map[string]string{}, "plumb", true},
+		"as Ann":  {"Plumb applies as who a project names", audit.Write{User: "ann", Through: i.own, Verb: "update"}, "ann", map[string]string{"impersonatedBy": i.own}, "ann (by plumb)", false},
+		"as it":   {"Eve has done it", audit.Write{User: i.own, Groups: []string{"system:serviceaccounts"}, Through: "eve", Verb: "update"}, "eve", map[string]string{"impersonated": i.own}, "eve (as plumb)", false},
+		"another": {"somebody has", audit.Write{User: "bob", Verb: "update"}, "bob", map[string]string{}, "bob", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			actor, details := i.actor(audit.Answer{Write: c.write})
+			if actor.User != c.actor || cmp.Diff(c.details, details) != "" {
+				t.Errorf("%s: recorded as of %+v %v", c.reason, actor, details)
+			}
+			if got := i.named(c.write); got != c.named {
+				t.Errorf("%s: told as of %q", c.reason, got)
+			}
+			if got := i.bookkeeping(c.write); got != c.ignored {
+				t.Errorf("%s: bookkeeping: %v", c.reason, got)
+			}
+		})
+	}
 }
 
 func TestAuditReceiver(t *testing.T) {

@@ -108,7 +108,9 @@ func (d *declared) Application(group string, old, now *v1alpha1.Application) {
 		facets: map[string]string{facetSpec: hashOf(now.Spec)}, by: map[string]string{}, why: map[string]string{},
 	}
 	if pin, ok := v1alpha1.PinOf(now.Annotations); ok {
-		s.facets[facetPin] = strings.Join(pin.Revisions, ",")
+		if s.facets[facetPin] = strings.Join(pin.Revisions, ","); len(s.facets[facetPin]) > mostWords {
+			s.facets[facetPin] = hashOf(pin.Revisions) // what is cut would be the same as others that are
+		}
 		s.by[facetPin], s.why[facetPin] = pin.By, pin.Reason
 	}
 	s.words = wordsOfApplication(now.Spec)
@@ -186,6 +188,12 @@ func hashOf(part any) string {
 	}
 	sum := sha256.Sum256(text)
 	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// asKept are facets as the ledger has them later: it cuts what is long, and leaves out
+// what it must not have.
+func asKept(facets map[string]string) map[string]string {
+	return entry.Clean(entry.Entry{Details: facets}).Details
 }
 
 // put has a state looked at. It does not block.
@@ -360,7 +368,7 @@ func (d *declared) entries(s declaredState) []entry.Entry {
 	if !ok && s.id == everything && s.facets[facetFreeze] == "" {
 		return nil
 	}
-	s.at = time.Now()
+	s.at, s.facets = time.Now(), asKept(s.facets)
 	d.known[s.id] = s
 	var out []entry.Entry
 	add := func(kind entry.Kind, facet, message string) {

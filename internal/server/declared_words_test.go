@@ -85,6 +85,45 @@ func knownWords(recorded map[string]declaredState) map[string]string {
 	return nil
 }
 
+// TestDeclaredAsKept has a server begin anew with what the ledger keeps of what was
+// declared: nothing is new.
+func TestDeclaredAsKept(t *testing.T) {
+	for name, s := range map[string]declaredState{
+		"many revisions":       {id: "app/1", facets: map[string]string{facetPin: pinned(strings.Repeat("0123456789abcdef0123456789abcdef01234567,", 40))}},
+		"what terminals obey":  {id: "app/1", facets: map[string]string{facetPin: pinned("a\x1b[31m\u202eb")}},
+		"what is in addresses": {id: rightPrefix + "RoleBinding/shop/b", facets: map[string]string{facetPermissions: "RoleBinding shop/b binds Role shop/r to User https://ann:" + planted + "@x.example"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before, after := newDeclared(nil, nil), newDeclared(nil, nil)
+			kept := declaredState{id: s.id, facets: map[string]string{}}
+			for _, e := range before.entries(s) {
+				raw, err := entry.Encode(entry.Clean(e))
+				if err != nil || strings.Contains(string(raw), planted) {
+					t.Fatalf("%s %v", raw, err)
+				}
+				if e, err = entry.Decode(raw); err != nil {
+					t.Fatal(err)
+				}
+				for _, facet := range []string{facetPin, facetPermissions} {
+					if v, ok := e.Details[facet]; ok {
+						kept.facets[facet] = v
+					}
+				}
+			}
+			after.known[s.id] = kept
+			for _, e := range after.entries(s) {
+				t.Errorf("recorded again: %s %s", e.Kind, e.Message)
+			}
+		})
+	}
+}
+
+func pinned(revisions string) string {
+	d := newDeclared(nil, nil)
+	d.Application(v1alpha1.Group, nil, &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{v1alpha1.AnnotationPin: revisions}}})
+	return d.take()[0].facets[facetPin]
+}
+
 func TestWordsAreBounded(t *testing.T) {
 	var spec v1alpha1.AppProjectSpec
 	for range 100 {
