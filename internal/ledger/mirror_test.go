@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/plumb-dev/plumb/internal/ledger/entry"
 )
@@ -275,6 +277,13 @@ func TestMirrorPins(t *testing.T) {
 	_, err = Mirror(t.Context(), MirrorOptions{Dir: other, Fetch: from.fetch})
 	if err == nil || !strings.Contains(err.Error(), "the folder of a ledger itself") {
 		t.Error(err)
+	}
+	_, hostile, err := note.GenerateKey(rand.Reader, "a\x1b[2Jb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ParseKeys([]byte(hostile)); err == nil || strings.Contains(err.Error(), "\x1b") {
+		t.Errorf("a ledger's name is shown on terminals: %v", err)
 	}
 	nonsense := func(context.Context, string) ([]byte, error) { return []byte("<html>"), nil }
 	if _, err = Mirror(t.Context(), MirrorOptions{Dir: t.TempDir(), Fetch: nonsense}); err == nil || !strings.Contains(err.Error(), "what answers is no ledger") {
