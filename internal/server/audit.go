@@ -45,6 +45,9 @@ const (
 	auditSenders = 4
 	// soon is how long what API servers say may come after what they have done.
 	soon = 2 * time.Second
+	// surely is how near to when drift was found, to the second, a write must be to be
+	// named before soon is over: the one that made it may have yet to be told of.
+	surely = 1500 * time.Millisecond
 	// catchUpTime is how long logs of before may take to read.
 	catchUpTime = 15 * time.Second
 	// itself is Plumb in the ledger.
@@ -166,8 +169,9 @@ var _ engine.Witnesses = (*informant)(nil)
 func (i *informant) Who(t engine.Trace) (user string, later bool) {
 	q := audit.Question{
 		Object:  audit.Object{Group: t.Ref.Group, Resource: resourceOf(t.Ref.Group, t.Ref.Kind), Namespace: t.Ref.Namespace, Name: t.Ref.Name},
-		Deleted: t.Deleted, Seen: t.Found, Manager: t.Manager, Written: t.Written,
+		Deleted: t.Deleted, Seen: t.Found.Truncate(time.Second).Add(time.Second / 2), Manager: t.Manager, Written: t.Written,
 	}
+	byManager := !t.Deleted && t.Manager != "" && !t.Written.IsZero()
 	clusters := []string{clusterOf(t.Server)}
 	if name := clusterOf(t.Cluster); name != "" && clusters[0] != "" {
 		clusters = append(clusters, name)
@@ -176,7 +180,8 @@ func (i *informant) Who(t engine.Trace) (user string, later bool) {
 		if !i.feed.Hears(q.Cluster) {
 			continue
 		}
-		if a, ok := i.feed.Who(q); ok {
+		a, ok := i.feed.Who(q)
+		if ok && (byManager || a.Ended.Sub(q.Seen).Abs() <= surely || time.Since(q.Seen) >= soon) {
 			return i.named(a.Write), false
 		}
 		later = true
