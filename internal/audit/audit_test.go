@@ -173,6 +173,7 @@ func TestWho(t *testing.T) {
 	}{
 		"Nobody":         {"nothing was heard", nil, Question{Seen: at(0)}, "", nil},
 		"Nearest":        {"the write that was answered when it was seen", []written{write("ann", "update", 0, 0.01), write("bob", "update", 2, 2.01)}, Question{Seen: at(0.02)}, "ann", nil},
+		"NotHim":         {"who has put it right", []written{write("ann", "update", 0, 0.01), write("plumb", "patch", 0.02, 0.03)}, Question{Seen: at(0.03), But: "plumb"}, "ann", nil},
 		"Late":           {"a slow write counts when it is answered", []written{write("ann", "update", 0, 20), write("bob", "update", 1, 1.01)}, Question{Seen: at(20)}, "ann", nil},
 		"TooEarly":       {"an older write is not this change", []written{write("ann", "update", 0, 0.01)}, Question{Seen: at(60)}, "", nil},
 		"NotADeletion":   {"who has deleted has not changed", []written{write("ann", "delete", 0, 0.01)}, Question{Seen: at(0)}, "", nil},

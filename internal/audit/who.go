@@ -32,6 +32,8 @@ type Question struct {
 	// the second, where these are known.
 	Manager string
 	Written time.Time
+	// But is who has not done it, under his own name.
+	But string
 }
 
 // Answer is who it was.
@@ -137,7 +139,7 @@ func nearest(all []Write, q Question) (Answer, bool) {
 	var a Answer
 	found, seen := false, q.Seen
 	for _, w := range all {
-		if q.Manager != "" && w.Manager != q.Manager {
+		if q.Manager != "" && w.Manager != q.Manager || q.But != "" && w.User == q.But && w.Through == "" {
 			continue
 		}
 		if !edits(w) || w.Began.After(seen.Add(near)) || w.Ended.Before(seen.Add(-near)) {

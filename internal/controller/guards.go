@@ -85,10 +85,13 @@ func changedAt(live *unstructured.Unstructured) time.Time {
 	return last
 }
 
+// GuardRemoved says of a guard that it was gone.
+const GuardRemoved = "was removed"
+
 // GuardChange is what somebody has done to what guards approvals, and what came of it.
 type GuardChange struct {
 	Kind, Name string
-	// What was done: "was changed" or "was removed".
+	// What was done: "was changed" or GuardRemoved.
 	What string
 	// Err is why it can't be put back; nil where it was.
 	Err error
@@ -198,7 +201,7 @@ func addGuards[T mirror.Object](g *guards, kind string, o mirror.Options[T], rig
 	o.Log = g.log
 	o.Changed = func(old, now T) {
 		if now == none {
-			g.seen(kind, old.GetName(), "", 0, "was removed")
+			g.seen(kind, old.GetName(), "", 0, GuardRemoved)
 			return
 		}
 		what := ""
@@ -293,7 +296,7 @@ func (g *guards) missing(present map[string]bool) {
 	}
 	g.mu.RUnlock()
 	for _, k := range gone {
-		g.seen(k.kind, k.name, "", 0, "was removed")
+		g.seen(k.kind, k.name, "", 0, GuardRemoved)
 	}
 }
 

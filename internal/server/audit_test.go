@@ -327,6 +327,79 @@ func TestPlumbByName(t *testing.T) {
 	}
 }
 
+// TestWhoHasDrifted has two people delete what Plumb has made anew in between, and looks
+// who is named while only the first is heard of.
+func TestWhoHasDrifted(t *testing.T) {
+	i := &informant{own: "plumb", feed: audit.New(audit.Options{})}
+	i.feed.Expect("")
+	deleted := func(user string, at time.Time) {
+		t.Helper()
+		stamp := at.UTC().Format(time.RFC3339Nano)
+		text := fmt.Sprintf(`{"items":[{"stage":"ResponseComplete","verb":"delete","requestURI":"/x","user":{"username":%q},
+			"objectRef":{"resource":"configmaps","namespace":"shop","name":"web"},"responseStatus":{"code":200},
+			"requestReceivedTimestamp":%q,"stageTimestamp":%q}]}`, user, stamp, stamp)
+		if err := i.feed.Receive("", strings.NewReader(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asks := func(found time.Time, want string) {
+		t.Helper()
+		user, later := i.Who(engine.Trace{
+			Server: v1alpha1.InClusterServer, Deleted: true, Found: found.Truncate(time.Second),
+			Ref: plan.Ref{Kind: "ConfigMap", Namespace: "shop", Name: "web"},
+		})
+		if user != want || later != (want == "") {
+			t.Errorf("it was %q, which may be known later: %v; want %q", user, later, want)
+		}
+	}
+	now := time.Now()
+	deleted("bob", now.Add(-time.Minute))
+	asks(now.Add(-time.Minute), "bob")
+	asks(now, "") // and not bob
+	deleted("ann", now)
+	asks(now, "ann")
+}
+
+// TestWhoHasWeakened has Eve change a role and remove a policy that Bob has just written,
+// which Plumb puts back.
+func TestWhoHasWeakened(t *testing.T) {
+	own := "system:serviceaccount:plumb-system:plumb"
+	for name, c := range map[string]struct {
+		reason       string
+		what, object string
+		writes       []string // user, verb
+	}{
+		"changed": {"who has put it back has not weakened it", "was changed", `"apiGroup":"rbac.authorization.k8s.io","resource":"clusterroles","name":"plumb-approver"`, []string{"eve", "patch", own, "patch"}},
+		"removed": {"who has written it has not removed it", controller.GuardRemoved, `"apiGroup":"rbac.authorization.k8s.io","resource":"clusterroles","name":"plumb-approver"`, []string{"eve", "delete", "bob", "patch", own, "patch"}},
+		"unheard": {"a wrong name is worse than none", controller.GuardRemoved, `"apiGroup":"rbac.authorization.k8s.io","resource":"clusterroles","name":"plumb-approver"`, []string{"bob", "patch", own, "patch"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDeclared(nil, nil)
+			d.informant = &informant{own: own, feed: audit.New(audit.Options{})}
+			d.informant.feed.Expect("")
+			for i := 0; i < len(c.writes); i += 2 {
+				stamp := time.Now().UTC().Format(time.RFC3339Nano)
+				text := fmt.Sprintf(`{"items":[{"stage":"ResponseComplete","verb":%q,"requestURI":"/x?force=true","user":{"username":%q},
+					"objectRef":{%s},"responseStatus":{"code":200},"requestReceivedTimestamp":%q,"stageTimestamp":%q}]}`, c.writes[i+1], c.writes[i], c.object, stamp, stamp)
+				if err := d.informant.feed.Receive("", strings.NewReader(text)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			d.Guard(controller.GuardChange{Kind: "ClusterRole", Name: "plumb-approver", What: c.what})
+			s := d.take()[0]
+			e := d.entries(s)[0]
+			d.identify(t.Context(), []openEntry{{entry: &e, now: s}})
+			want := "eve"
+			if c.writes[0] != want {
+				want = somebody
+			}
+			if e.Actor.User != want {
+				t.Errorf("%s: it was %+v", c.reason, e.Actor)
+			}
+		})
+	}
+}
+
 func TestAuditReceiver(t *testing.T) {
 	const token = "t0k3n"
 	event := `{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{"stage":"ResponseComplete","verb":"update","requestURI":"/x","user":{"username":"ann"},` +

@@ -60,8 +60,10 @@ type declaredState struct {
 	because string
 	// role is the id of what a binding gives.
 	role string
-	// told is the whole entry, where there is nothing to compare.
-	told *entry.Entry
+	// told is the whole entry, where there is nothing to compare, and removed whether it
+	// tells that somebody has removed what Plumb has put back.
+	told    *entry.Entry
+	removed bool
 }
 
 // declared records what people declare: Applications, projects, permissions,
@@ -177,7 +179,7 @@ func (d *declared) Guard(n controller.GuardChange) {
 	if n.Err != nil {
 		e.Result, e.Message = entry.Failed, n.Kind+" "+n.Name+" "+n.What+", and Plumb can't put it back: "+n.Err.Error()
 	}
-	d.put(declaredState{id: "guard/" + n.Kind + "/" + n.Name, told: &e})
+	d.put(declaredState{id: "guard/" + n.Kind + "/" + n.Name, told: &e, removed: n.What == controller.GuardRemoved})
 }
 
 // hashOf identifies a part of an object.
@@ -379,6 +381,11 @@ func (d *declared) entries(s declaredState) []entry.Entry {
 		s.tell(&e, facet, known)
 		if before := known.facets[facet]; before != "" {
 			e.Details["before"] = before
+		}
+		if facet == facetFreeze && s.by[facet] != "" && !ok && !s.early && s.id != everything {
+			// The API server checks the name where somebody freezes what is there; what is
+			// made frozen, as from a backup, names whom it named before, or anybody.
+			e.Actor.User, e.Details["named"] = somebody, s.by[facet]
 		}
 		if why := s.why[facet]; why != "" {
 			e.Details["reason"] = why

@@ -118,6 +118,46 @@ func TestDeclaredAsKept(t *testing.T) {
 	}
 }
 
+// TestFrozenByName looks whose name counts for a freeze.
+func TestFrozenByName(t *testing.T) {
+	frozen := &v1alpha1.AppProject{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "plumb-system", Name: "shop", UID: "1"},
+		Spec:       v1alpha1.AppProjectSpec{Freeze: &v1alpha1.Freeze{By: "ann", Reason: "launch"}},
+	}
+	free := frozen.DeepCopy()
+	free.Spec.Freeze = nil
+	for name, c := range map[string]struct {
+		reason       string
+		first        *v1alpha1.AppProject
+		early        bool
+		actor, named string
+	}{
+		"frozen":      {"the API server has checked who did it", free, false, "ann", ""},
+		"made frozen": {"it has not", nil, false, somebody, "ann"},
+		"found":       {"it was frozen before, as far as is known", nil, true, "ann", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDeclared(nil, nil)
+			if c.first != nil {
+				d.Project(v1alpha1.Group, nil, c.first)
+				d.entries(d.take()[0])
+			}
+			d.Project(v1alpha1.Group, c.first, frozen)
+			s := d.take()[0]
+			s.early = c.early
+			var actor, named string
+			for _, e := range d.entries(s) {
+				if e.Kind == entry.Frozen {
+					actor, named = e.Actor.User, e.Details["named"]
+				}
+			}
+			if actor != c.actor || named != c.named {
+				t.Errorf("%s: frozen by %q, named %q", c.reason, actor, named)
+			}
+		})
+	}
+}
+
 func pinned(revisions string) string {
 	d := newDeclared(nil, nil)
 	d.Application(v1alpha1.Group, nil, &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{v1alpha1.AnnotationPin: revisions}}})
