@@ -173,6 +173,7 @@ func TestWho(t *testing.T) {
 	}{
 		"Nobody":         {"nothing was heard", nil, Question{Seen: at(0)}, "", nil},
 		"Nearest":        {"the write that was answered when it was seen", []written{write("ann", "update", 0, 0.01), write("bob", "update", 2, 2.01)}, Question{Seen: at(0.02)}, "ann", nil},
+		"NotHim":         {"who has put it right", []written{write("ann", "update", 0, 0.01), write("plumb", "patch", 0.02, 0.03)}, Question{Seen: at(0.03), But: "plumb"}, "ann", nil},
 		"Late":           {"a slow write counts when it is answered", []written{write("ann", "update", 0, 20), write("bob", "update", 1, 1.01)}, Question{Seen: at(20)}, "ann", nil},
 		"TooEarly":       {"an older write is not this change", []written{write("ann", "update", 0, 0.01)}, Question{Seen: at(60)}, "", nil},
 		"NotADeletion":   {"who has deleted has not changed", []written{write("ann", "delete", 0, 0.01)}, Question{Seen: at(0)}, "", nil},
@@ -185,6 +186,9 @@ func TestWho(t *testing.T) {
 		"MadeAgain":      {"what was deleted was made again since", []written{write("ann", "delete", 0, 0.01), write("bob", "create", 1, 1.01)}, Question{Seen: at(10), Deleted: true}, "", nil},
 		"Together":       {"all of a kind at once", []written{of(all, write("ann", "deletecollection", 0, 0.01))}, Question{Seen: at(1), Deleted: true}, "ann", nil},
 		"Namespace":      {"with its namespace", []written{of(shop, write("ann", "delete", 0, 0.01))}, Question{Seen: at(30), Deleted: true}, "ann", nil},
+		"TogetherBefore": {"others were deleted then, and this one now, by whom is not heard", []written{of(all, write("ann", "deletecollection", 0, 0.01)), of(shop, write("ann", "delete", 0, 0.01))}, Question{Seen: at(3600), After: at(-1), AtOnce: true, Deleted: true}, "", nil},
+		"TogetherOnce":   {"it was gone already when the server began", []written{of(all, write("ann", "deletecollection", 0, 0.01))}, Question{Seen: at(3600), After: at(-1), Deleted: true}, "ann", nil},
+		"DeletedSlowly":  {"what deletion waits for may take long", []written{write("ann", "delete", 0, 0.01)}, Question{Seen: at(3600), After: at(-1), AtOnce: true, Deleted: true}, "ann", nil},
 		"Unnamed":        {"the API server has found the name", []written{of(all, write("ann", "create", 0, 0.01))}, Question{Seen: at(0)}, "ann", nil},
 		"TwoUnnamed":     {"who of two is not guessed", []written{of(all, write("ann", "create", 0, 0.01)), of(all, write("bob", "create", 0, 0.02))}, Question{Seen: at(0)}, "", nil},
 	}
@@ -222,6 +226,37 @@ func TestAwait(t *testing.T) {
 	f.take([]written{{web, Write{User: "ann", Verb: "update", Ended: noon}}}, Counts{})
 	if user := <-answered; user != "ann" {
 		t.Errorf("it was %q", user)
+	}
+}
+
+// TestAwaitTheNearest has somebody write a moment before somebody else does, of whom it
+// is told later.
+func TestAwaitTheNearest(t *testing.T) {
+	before := map[string]string{"update": "update", "delete": "deletecollection"}
+	for verb, earlier := range before {
+		t.Run(verb, func(t *testing.T) {
+			f := New(Options{})
+			f.Expect("")
+			object := web
+			if verb == "delete" {
+				object.Name = ""
+			}
+			f.take([]written{{object, Write{User: "bob", Verb: earlier, Began: noon.Add(-3 * time.Second), Ended: noon.Add(-3 * time.Second)}}}, Counts{})
+			q := Question{Object: web, Seen: noon, Deleted: verb == "delete"}
+			if a, ok := f.Await(t.Context(), q, time.Now()); !ok || a.User != "bob" {
+				t.Errorf("the clocks may differ: %+v", a)
+			}
+			answered := make(chan string)
+			go func() {
+				a, _ := f.Await(context.Background(), q, time.Now().Add(time.Minute))
+				answered <- a.User
+			}()
+			f.take([]written{{Object{Name: "other"}, Write{User: "cy", Verb: "update", Ended: noon}}}, Counts{})
+			f.take([]written{{web, Write{User: "ann", Verb: verb, Began: noon, Ended: noon}}}, Counts{})
+			if user := <-answered; user != "ann" {
+				t.Errorf("it was %q", user)
+			}
+		})
 	}
 }
 

@@ -10,6 +10,9 @@ const (
 	// near is how far the time of a write may be from when it was seen, by clocks of
 	// two machines.
 	near = 5 * time.Second
+	// sure is how near it must be to be taken without waiting for what is yet to come:
+	// somebody may have written just before.
+	sure = 500 * time.Millisecond
 	// lasting is how long a deletion may take until the object is gone, where nobody
 	// says since when to look.
 	lasting = 10 * time.Minute
@@ -23,10 +26,14 @@ type Question struct {
 	// Seen is when the change was noticed, as it happened; or, with After, when it was
 	// noticed that something had changed since then.
 	Seen, After time.Time
+	// AtOnce tells that it was noticed as it happened, also with After.
+	AtOnce bool
 	// Manager of the fields that were changed and Written, when by the object itself, to
 	// the second, where these are known.
 	Manager string
 	Written time.Time
+	// But is who has not done it, under his own name.
+	But string
 }
 
 // Answer is who it was.
@@ -72,7 +79,7 @@ func (f *Feed) Await(ctx context.Context, q Question, until time.Time) (Answer, 
 	defer timer.Stop()
 	for {
 		news := f.awaitNews()
-		if a, ok := f.Who(q); ok || !f.Hears(q.Cluster) {
+		if a, ok := f.Who(q); ok && q.surely(a) || !f.Hears(q.Cluster) {
 			return a, ok
 		}
 		select {
@@ -83,6 +90,12 @@ func (f *Feed) Await(ctx context.Context, q Question, until time.Time) (Answer, 
 		case <-news:
 		}
 	}
+}
+
+// surely tells whether what is yet to come makes no better answer.
+func (q Question) surely(a Answer) bool {
+	byManager := !q.Deleted && q.Manager != "" && !q.Written.IsZero()
+	return byManager || apart(a.Ended, q.Seen) <= sure
 }
 
 func apart(a, b time.Time) time.Duration { return a.Sub(b).Abs() }
@@ -126,7 +139,7 @@ func nearest(all []Write, q Question) (Answer, bool) {
 	var a Answer
 	found, seen := false, q.Seen
 	for _, w := range all {
-		if q.Manager != "" && w.Manager != q.Manager {
+		if q.Manager != "" && w.Manager != q.Manager || q.But != "" && w.User == q.But && w.Through == "" {
 			continue
 		}
 		if !edits(w) || w.Began.After(seen.Add(near)) || w.Ended.Before(seen.Add(-near)) {
@@ -156,6 +169,9 @@ func (f *Feed) whoDeleted(q Question) (Answer, bool) {
 			continue
 		}
 		w := all[len(all)-1]
+		if o != named && q.AtOnce && w.Ended.Before(q.Seen.Add(-lasting)) {
+			continue // those that were deleted together then
+		}
 		if edits(w) || w.Began.After(q.Seen.Add(near)) || w.Ended.Before(after) {
 			continue
 		}

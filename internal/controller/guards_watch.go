@@ -82,7 +82,7 @@ func addGuards[T mirror.Object](g *guards, kind string, o mirror.Options[T], rig
 	o.Log = g.log
 	o.Changed = func(old, now T) {
 		if now == none {
-			g.seen(kind, old.GetName(), "", 0, wasRemoved)
+			g.seen(kind, old.GetName(), old.GetUID(), 0, wasRemoved)
 			return
 		}
 		what := ""

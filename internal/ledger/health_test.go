@@ -1,12 +1,14 @@
 package ledger
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/plumb-dev/plumb/internal/ledger/entry"
 )
@@ -52,6 +54,43 @@ func TestFullDisk(t *testing.T) {
 	closeLedger(t, l)
 	if v := verify(t, VerifyOptions{Dir: dir}); v.Err() != nil || v.Checkpoint.Size != 22 {
 		t.Errorf("%d entries: %+v", v.Checkpoint.Size, v.Findings)
+	}
+}
+
+// TestUnwritableLog has the journal take what the log does not: who looks for entries
+// is told, and nothing is lost.
+func TestUnwritableLog(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, Options{Dir: dir})
+	fill(t, l, 0, 10)
+	if _, err := l.Query(t.Context(), entry.Query{}); err != nil {
+		t.Fatal(err)
+	}
+	state := filepath.Join(dir, logDir, ".state")
+	if err := os.RemoveAll(filepath.Join(state, ".writable")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(state, ".writable"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, l, 10, 20)
+	for range 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		_, err := l.Query(ctx, entry.Query{})
+		if cancel(); err == nil || errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("who asks for what is not in the log: %v", err)
+		}
+	}
+	if err := l.Health(); err == nil || !strings.Contains(err.Error(), "entries wait in the journal") {
+		t.Errorf("health: %v", err)
+	}
+	fill(t, l, 20, 30)
+	if err := os.Remove(filepath.Join(state, ".writable")); err != nil {
+		t.Fatal(err)
+	}
+	closeLedger(t, l)
+	if v := verify(t, VerifyOptions{Dir: dir}); v.Err() != nil || v.Checkpoint.Size != 31 {
+		t.Errorf("%d entries: %v", v.Checkpoint.Size, v.Err())
 	}
 }
 

@@ -30,8 +30,9 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // end of one file costs a single sync, where the log's bundles, tiles and state
 // are many files. An entry's index is fixed when it is written here.
 //
-// A file is used again from its beginning. What an earlier use has left behind an
-// entry has a lower index, and ends the reading of it.
+// A file is used again from its beginning. Behind what was written last an end is
+// written: what an earlier use has left there has a lower index, but what was written
+// and not acknowledged may have the next one.
 type journal struct {
 	mu      sync.Mutex
 	files   [journalFiles]*os.File
@@ -143,13 +144,15 @@ func (j *journal) add(entries [][]byte) (uint64, error) {
 	if err := j.mend(); err != nil {
 		return 0, err
 	}
+	size := int64(len(text))
+	text = append(text, make([]byte, journalHeader)...) // the end
 	j.torn = true
 	if err := j.write(text); err != nil {
 		return 0, err
 	}
 	j.torn = false
 	first := j.next
-	j.size += int64(len(text))
+	j.size += size
 	j.next += uint64(len(entries))
 	j.pending = append(j.pending, entries...)
 	return first, nil

@@ -125,6 +125,46 @@ func TestJournalFails(t *testing.T) {
 	mustTake(t, openTestJournal(t, dir, 0), 0, 3)
 }
 
+// TestJournalForgetsWhatFailed has the disk write several entries and say that it has
+// not: the next ones have their indexes, and may have their lengths.
+func TestJournalForgetsWhatFailed(t *testing.T) {
+	dir := t.TempDir()
+	j := openTestJournal(t, dir, 0)
+	mustAdd(t, j, 0, 2)
+	failed := append(record(2, []byte("a failed")), append(record(3, []byte("b failed")), record(4, []byte("c failed"))...)...)
+	if _, err := j.files[0].WriteAt(failed, j.size); err != nil {
+		t.Fatal(err)
+	}
+	j.torn = true // as after a sync that failed
+	add := func(index uint64, text string) {
+		t.Helper()
+		if i, err := j.add([][]byte{[]byte(text)}); err != nil || i != index {
+			t.Fatalf("index %d, %v", i, err)
+		}
+	}
+	add(2, "a second")
+	after := func(want ...string) {
+		t.Helper()
+		_, got, err := openTestJournal(t, dir, 2).take()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var found []string
+		for _, e := range got {
+			found = append(found, string(e))
+		}
+		if !slices.Equal(found, want) {
+			t.Errorf("after a crash there is %q, where %q was acknowledged", found, want)
+		}
+	}
+	after("a second")
+	if _, _, err := j.take(); err != nil {
+		t.Fatal(err)
+	}
+	add(3, "in the other file")
+	after("a second", "in the other file")
+}
+
 func record(index uint64, text []byte) []byte { return frame(nil, index, text) }
 
 // TestOpenTakesTheJournal has a process end before the log has what was recorded.

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
@@ -176,6 +177,9 @@ func ParseKeys(raw []byte) (Keys, error) {
 		v, err := note.NewVerifier(line)
 		if err != nil {
 			return Keys{}, errors.New("a line is not a verifier's key as `plumb audit checkpoint` prints it")
+		}
+		if strings.ContainsFunc(v.Name(), func(r rune) bool { return !strconv.IsPrint(r) }) {
+			return Keys{}, errors.New("a key's name has letters that cannot be shown")
 		}
 		if k.origin != "" && v.Name() != k.origin {
 			return Keys{}, fmt.Errorf("the keys are of different ledgers: %s and %s", k.origin, v.Name())

@@ -204,18 +204,23 @@ func (m *mirror) followKeys(ctx context.Context) error {
 	}
 	for _, text := range notes {
 		c, err := parseCheckpoint([]byte(text), m.keys)
-		if err != nil || c.Size < m.have.Size || c.Size == 0 {
+		if err != nil || c.Size == 0 {
 			continue
 		}
-		if err := m.advance(ctx, c); err != nil {
+		if c.Size >= m.have.Size {
+			err = m.advance(ctx, c)
+		} else if err = m.store.consistent(ctx, c, m.have.Size, m.have.Root); err != nil { // the copy has it, by keys that were followed before
+			err = tampered(0, c.Size-1, "the last checkpoint of an earlier key is of %d other entries than were read here %s: %v", c.Size, m.when(), err)
+		}
+		if err != nil {
 			return err
 		}
-		rows, err := m.store.rows(ctx, c.Size-1, c.Size, c.Size)
+		rows, err := m.store.rows(ctx, c.Size-1, c.Size, m.have.Size)
 		if err != nil {
 			return err
 		}
 		e := rows[0].Entry
-		if e.Kind != entry.KeyRotated {
+		if e.Kind != entry.KeyRotated || slices.Contains(m.keys.texts, e.Details["new"]) {
 			continue
 		}
 		keys, err := ParseKeys([]byte(strings.Join(append(m.keys.Texts(), e.Details["new"]), "\n")))

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/plumb-dev/plumb/internal/ledger/entry"
 )
@@ -246,6 +248,18 @@ func TestMirrorFollowsKeys(t *testing.T) {
 	if err != nil || m.First || len(m.Keys.Texts()) != 3 {
 		t.Errorf("who knows the first key only: %+v %v", m, err)
 	}
+	for n := range 2 { // again, with the same key named
+		more(t, from.dir, 700+n, 701+n)
+		for _, dir := range []string{late, kept} {
+			m, err := Mirror(t.Context(), MirrorOptions{Dir: dir, Fetch: from.fetch, Keys: &pinned})
+			if err != nil || len(m.Keys.Texts()) != 3 || m.Checkpoint.Size != uint64(614+n) {
+				t.Errorf("who names the first key again: %+v %v", m, err)
+			}
+			if v := verify(t, VerifyOptions{Dir: dir}); v.Err() != nil {
+				t.Error(v.Err())
+			}
+		}
+	}
 }
 
 func TestMirrorPins(t *testing.T) {
@@ -263,6 +277,13 @@ func TestMirrorPins(t *testing.T) {
 	_, err = Mirror(t.Context(), MirrorOptions{Dir: other, Fetch: from.fetch})
 	if err == nil || !strings.Contains(err.Error(), "the folder of a ledger itself") {
 		t.Error(err)
+	}
+	_, hostile, err := note.GenerateKey(rand.Reader, "a\x1b[2Jb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ParseKeys([]byte(hostile)); err == nil || strings.Contains(err.Error(), "\x1b") {
+		t.Errorf("a ledger's name is shown on terminals: %v", err)
 	}
 	nonsense := func(context.Context, string) ([]byte, error) { return []byte("<html>"), nil }
 	if _, err = Mirror(t.Context(), MirrorOptions{Dir: t.TempDir(), Fetch: nonsense}); err == nil || !strings.Contains(err.Error(), "what answers is no ledger") {

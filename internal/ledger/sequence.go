@@ -43,11 +43,7 @@ func (l *Ledger) sequence() {
 				l.last = err
 				return
 			}
-			select {
-			case <-time.After(wait):
-			case <-l.batched:
-				open = false
-			}
+			open = l.refuse(wait, err)
 			wait = min(2*wait, retryMost)
 			err = l.drain()
 		}
@@ -69,6 +65,22 @@ func (l *Ledger) linger(most time.Duration) (flushes []chan error, open bool) {
 	return flushes, true
 }
 
+// refuse answers who waits for the log with why it does not take anything, for a
+// while. It is false once nothing more will come.
+func (l *Ledger) refuse(most time.Duration, err error) (open bool) {
+	again := time.After(most)
+	for {
+		select {
+		case <-again:
+			return true
+		case f := <-l.flushes:
+			f <- err
+		case <-l.batched:
+			return false
+		}
+	}
+}
+
 func answerAll(flushes []chan error, err error) {
 	for _, f := range flushes {
 		f <- err
@@ -85,12 +97,21 @@ func (l *Ledger) drain() error {
 }
 
 func (l *Ledger) drainOnce() error {
-	if l.taken == nil {
-		first, entries, err := l.journal.take()
-		if err != nil || len(entries) == 0 {
-			return err
-		}
-		l.taken, l.takenFrom = entries, first
+	if err := l.putTaken(); err != nil { // which an earlier try has left
+		return err
+	}
+	first, entries, err := l.journal.take()
+	if err != nil {
+		return err
+	}
+	l.taken, l.takenFrom = entries, first
+	return l.putTaken()
+}
+
+// putTaken puts into the log what was taken from the journal.
+func (l *Ledger) putTaken() error {
+	if len(l.taken) == 0 {
+		return nil
 	}
 	ctx := context.Background()
 	size, err := l.integrated(ctx)

@@ -45,6 +45,9 @@ const (
 	auditSenders = 4
 	// soon is how long what API servers say may come after what they have done.
 	soon = 2 * time.Second
+	// surely is how near to when drift was found, to the second, a write must be to be
+	// named before soon is over: the one that made it may have yet to be told of.
+	surely = 1500 * time.Millisecond
 	// catchUpTime is how long logs of before may take to read.
 	catchUpTime = 15 * time.Second
 	// itself is Plumb in the ledger.
@@ -110,7 +113,12 @@ func (s *Server) whoAmI(ctx context.Context) string {
 
 // bookkeeping are Plumb's own writes but what it applies, makes and deletes.
 func (i *informant) bookkeeping(c audit.Write) bool {
-	return i.own != "" && c.User == i.own && !c.Forced && (c.Verb == "update" || c.Verb == "patch")
+	return i.self(c) && !c.Forced && (c.Verb == "update" || c.Verb == "patch")
+}
+
+// self tells whether Plumb has written: and not who has taken its name.
+func (i *informant) self(c audit.Write) bool {
+	return i.own != "" && c.User == i.own && c.Through == ""
 }
 
 // clusterOf is a cluster as the feed knows it.
@@ -125,11 +133,14 @@ func clusterOf(name string) string {
 func (i *informant) actor(c audit.Answer) (entry.Actor, map[string]string) {
 	details := map[string]string{}
 	a := entry.Actor{User: c.User, Groups: c.Groups, Via: cmp.Or(c.Program, "the API")}
-	if c.Through != "" {
-		details[entry.ImpersonatedBy] = c.Through
-	}
-	if i.own != "" && c.User == i.own {
+	switch {
+	case i.self(c.Write):
 		a = entry.Actor{User: itself, Via: "the loop"}
+	case i.own != "" && c.User == i.own:
+		a.User, a.Groups = c.Through, nil
+		details["impersonated"] = c.User
+	case c.Through != "":
+		details[entry.ImpersonatedBy] = c.Through
 	}
 	if len(c.Others) > 0 {
 		details[entry.WrittenBefore] = strings.Join(c.Others, entry.Between)
@@ -139,14 +150,15 @@ func (i *informant) actor(c audit.Answer) (entry.Actor, map[string]string) {
 
 // witnessed is who has written, for the engine.
 func (i *informant) witnessed(c audit.Write) engine.Witnessed {
-	w := engine.Witnessed{User: c.User, Through: c.Through}
-	if i.own != "" && w.Through == i.own {
-		w.Through = itself
+	switch {
+	case i.self(c):
+		return engine.Witnessed{User: itself}
+	case i.own != "" && c.User == i.own: // somebody has taken Plumb's name
+		return engine.Witnessed{User: c.Through}
+	case i.own != "" && c.Through == i.own:
+		return engine.Witnessed{User: c.User, Through: itself}
 	}
-	if i.own != "" && w.User == i.own {
-		w = engine.Witnessed{User: itself}
-	}
-	return w
+	return engine.Witnessed{User: c.User, Through: c.Through}
 }
 
 var _ engine.Witnesses = (*informant)(nil)
@@ -155,8 +167,9 @@ var _ engine.Witnesses = (*informant)(nil)
 func (i *informant) Who(t engine.Trace) (who engine.Witnessed, later bool) {
 	q := audit.Question{
 		Object:  audit.Object{Group: t.Ref.Group, Resource: resourceOf(t.Ref.Group, t.Ref.Kind), Namespace: t.Ref.Namespace, Name: t.Ref.Name},
-		Deleted: t.Deleted, Seen: t.Found, Manager: t.Manager, Written: t.Written,
+		Deleted: t.Deleted, Seen: t.Found.Truncate(time.Second).Add(time.Second / 2), Manager: t.Manager, Written: t.Written,
 	}
+	byManager := !t.Deleted && t.Manager != "" && !t.Written.IsZero()
 	clusters := []string{clusterOf(t.Server)}
 	if name := clusterOf(t.Cluster); name != "" && clusters[0] != "" {
 		clusters = append(clusters, name)
@@ -165,7 +178,8 @@ func (i *informant) Who(t engine.Trace) (who engine.Witnessed, later bool) {
 		if !i.feed.Hears(q.Cluster) {
 			continue
 		}
-		if a, ok := i.feed.Who(q); ok {
+		a, ok := i.feed.Who(q)
+		if ok && (byManager || a.Ended.Sub(q.Seen).Abs() <= surely || time.Since(q.Seen) >= soon) {
 			return i.witnessed(a.Write), false
 		}
 		later = true

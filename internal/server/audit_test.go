@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -308,6 +309,110 @@ func actorsOfDrift(t *testing.T, log, ns string, ann, bob person) {
 	tells(t, log, of, "who has deleted what came back", entry.Healed, func(e entry.Entry) bool {
 		return strings.Contains(e.Message, "two") && strings.Contains(e.Message, "changed by ann")
 	})
+}
+
+// TestPlumbByName has somebody act in Plumb's name, as who may impersonate all can.
+func TestPlumbByName(t *testing.T) {
+	i := &informant{own: "system:serviceaccount:plumb-system:plumb"}
+	for name, c := range map[string]struct {
+		reason  string
+		write   audit.Write
+		actor   string
+		details map[string]string
+		named   engine.Witnessed
+		ignored bool
+	}{
+		"itself":  {"the loop has done it", audit.Write{User: i.own, Verb: "update"}, "plumb", map[string]string{}, engine.Witnessed{User: "plumb"}, true},
+		"as Ann":  {"Plumb applies as who a project names", audit.Write{User: "ann", Through: i.own, Verb: "update"}, "ann", map[string]string{"impersonatedBy": i.own}, engine.Witnessed{User: "ann", Through: "plumb"}, false},
+		"as it":   {"Eve has done it", audit.Write{User: i.own, Groups: []string{"system:serviceaccounts"}, Through: "eve", Verb: "update"}, "eve", map[string]string{"impersonated": i.own}, engine.Witnessed{User: "eve"}, false},
+		"another": {"somebody has", audit.Write{User: "bob", Verb: "update"}, "bob", map[string]string{}, engine.Witnessed{User: "bob"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			actor, details := i.actor(audit.Answer{Write: c.write})
+			if actor.User != c.actor || cmp.Diff(c.details, details) != "" {
+				t.Errorf("%s: recorded as of %+v %v", c.reason, actor, details)
+			}
+			if got := i.witnessed(c.write); got != c.named {
+				t.Errorf("%s: told as of %+v", c.reason, got)
+			}
+			if got := i.bookkeeping(c.write); got != c.ignored {
+				t.Errorf("%s: bookkeeping: %v", c.reason, got)
+			}
+		})
+	}
+}
+
+// TestWhoHasDrifted has two people delete what Plumb has made anew in between, and looks
+// who is named while only the first is heard of.
+func TestWhoHasDrifted(t *testing.T) {
+	i := &informant{own: "plumb", feed: audit.New(audit.Options{})}
+	i.feed.Expect("")
+	deleted := func(user string, at time.Time) {
+		t.Helper()
+		stamp := at.UTC().Format(time.RFC3339Nano)
+		text := fmt.Sprintf(`{"items":[{"stage":"ResponseComplete","verb":"delete","requestURI":"/x","user":{"username":%q},
+			"objectRef":{"resource":"configmaps","namespace":"shop","name":"web"},"responseStatus":{"code":200},
+			"requestReceivedTimestamp":%q,"stageTimestamp":%q}]}`, user, stamp, stamp)
+		if err := i.feed.Receive("", strings.NewReader(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asks := func(found time.Time, want string) {
+		t.Helper()
+		who, later := i.Who(engine.Trace{
+			Server: v1alpha1.InClusterServer, Deleted: true, Found: found.Truncate(time.Second),
+			Ref: plan.Ref{Kind: "ConfigMap", Namespace: "shop", Name: "web"},
+		})
+		if who.User != want || later != (want == "") {
+			t.Errorf("it was %+v, which may be known later: %v; want %q", who, later, want)
+		}
+	}
+	now := time.Now()
+	deleted("bob", now.Add(-time.Minute))
+	asks(now.Add(-time.Minute), "bob")
+	asks(now, "") // and not bob
+	deleted("ann", now)
+	asks(now, "ann")
+}
+
+// TestWhoHasWeakened has Eve change a role and remove a policy that Bob has just written,
+// which Plumb puts back.
+func TestWhoHasWeakened(t *testing.T) {
+	own := "system:serviceaccount:plumb-system:plumb"
+	for name, c := range map[string]struct {
+		reason       string
+		what, object string
+		writes       []string // user, verb
+	}{
+		"changed": {"who has put it back has not weakened it", "was changed", `"apiGroup":"rbac.authorization.k8s.io","resource":"clusterroles","name":"plumb-approver"`, []string{"eve", "patch", own, "patch"}},
+		"removed": {"who has written it has not removed it", "was removed", `"apiGroup":"rbac.authorization.k8s.io","resource":"clusterroles","name":"plumb-approver"`, []string{"eve", "delete", "bob", "patch", own, "patch"}},
+		"unheard": {"a wrong name is worse than none", "was removed", `"apiGroup":"rbac.authorization.k8s.io","resource":"clusterroles","name":"plumb-approver"`, []string{"bob", "patch", own, "patch"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDeclared(nil, nil)
+			d.informant = &informant{own: own, feed: audit.New(audit.Options{})}
+			d.informant.feed.Expect("")
+			for i := 0; i < len(c.writes); i += 2 {
+				stamp := time.Now().UTC().Format(time.RFC3339Nano)
+				text := fmt.Sprintf(`{"items":[{"stage":"ResponseComplete","verb":%q,"requestURI":"/x?force=true","user":{"username":%q},
+					"objectRef":{%s},"responseStatus":{"code":200},"requestReceivedTimestamp":%q,"stageTimestamp":%q}]}`, c.writes[i+1], c.writes[i], c.object, stamp, stamp)
+				if err := d.informant.feed.Receive("", strings.NewReader(text)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			d.Guard(controller.GuardChange{Kind: "ClusterRole", Name: "plumb-approver", What: c.what, Removed: c.what == "was removed"})
+			s := d.take()[0]
+			e := d.entries(s)[0]
+			d.identify(t.Context(), []openEntry{{entry: &e, now: s}})
+			want := "eve"
+			if c.writes[0] != want {
+				want = somebody
+			}
+			if e.Actor.User != want {
+				t.Errorf("%s: it was %+v", c.reason, e.Actor)
+			}
+		})
+	}
 }
 
 func TestAuditReceiver(t *testing.T) {

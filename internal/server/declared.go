@@ -62,8 +62,10 @@ type declaredState struct {
 	hollow  bool
 	// role is the id of what a binding gives.
 	role string
-	// told is the whole entry, where there is nothing to compare.
-	told *entry.Entry
+	// told is the whole entry, where there is nothing to compare, and removed whether it
+	// tells that somebody has removed what Plumb has put back.
+	told    *entry.Entry
+	removed bool
 }
 
 // declared records what people declare: Applications, projects, permissions,
@@ -110,7 +112,9 @@ func (d *declared) Application(group string, old, now *v1alpha1.Application) {
 		facets: map[string]string{facetSpec: hashOf(now.Spec)}, by: map[string]string{}, why: map[string]string{},
 	}
 	if pin, ok := v1alpha1.PinOf(now.Annotations); ok {
-		s.facets[facetPin] = strings.Join(pin.Revisions, ",")
+		if s.facets[facetPin] = strings.Join(pin.Revisions, ","); len(s.facets[facetPin]) > mostWords {
+			s.facets[facetPin] = hashOf(pin.Revisions) // what is cut would be the same as others that are
+		}
 		s.by[facetPin], s.why[facetPin] = pin.By, pin.Reason
 	}
 	s.words = wordsOfApplication(now.Spec)
@@ -177,7 +181,7 @@ func (d *declared) Guard(n controller.GuardChange) {
 	if n.Err != nil {
 		e.Result, e.Message = entry.Failed, n.Kind+" "+n.Name+" "+n.What+", and Plumb can't put it back: "+n.Err.Error()
 	}
-	d.put(declaredState{id: "guard/" + n.Kind + "/" + n.Name, told: &e, gone: n.Removed})
+	d.put(declaredState{id: "guard/" + n.Kind + "/" + n.Name, told: &e, removed: n.Removed})
 }
 
 // hashOf identifies a part of an object.
@@ -188,6 +192,12 @@ func hashOf(part any) string {
 	}
 	sum := sha256.Sum256(text)
 	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// asKept are facets as the ledger has them later: it cuts what is long, and leaves out
+// what it must not have.
+func asKept(facets map[string]string) map[string]string {
+	return entry.Clean(entry.Entry{Details: facets}).Details
 }
 
 // put has a state looked at. It does not block.
@@ -362,7 +372,7 @@ func (d *declared) entries(s declaredState) []entry.Entry {
 	if !ok && s.id == everything && s.facets[facetFreeze] == "" {
 		return nil
 	}
-	s.at = s.seen
+	s.at, s.facets = s.seen, asKept(s.facets)
 	d.known[s.id] = s
 	var out []entry.Entry
 	add := func(kind entry.Kind, facet, message string) {
@@ -373,6 +383,11 @@ func (d *declared) entries(s declaredState) []entry.Entry {
 		s.tell(&e, facet, known)
 		if before := known.facets[facet]; before != "" {
 			e.Details["before"] = before
+		}
+		if facet == facetFreeze && s.by[facet] != "" && !ok && !s.early && s.id != everything {
+			// The API server checks the name where somebody freezes what is there; what is
+			// made frozen, as from a backup, names whom it named before, or anybody.
+			e.Actor.User, e.Details["named"] = somebody, s.by[facet]
 		}
 		if why := s.why[facet]; why != "" {
 			e.Details["reason"] = why

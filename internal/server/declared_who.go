@@ -48,12 +48,15 @@ func (d *declared) identify(ctx context.Context, open []openEntry) {
 		if !ok {
 			continue
 		}
+		if o.now.told != nil {
+			q.But = d.informant.own // Plumb has put it back since
+		}
 		until := o.now.seen.Add(soon)
 		if o.now.early {
 			until = time.Now()
 		}
 		a, known := d.informant.feed.Await(ctx, q, until)
-		if !known && (o.now.id == everything || o.now.hollow || o.now.told != nil) { // it may be empty, or gone
+		if !known && (o.now.id == everything || o.now.hollow) { // it may be empty, or gone
 			q.Deleted = !q.Deleted
 			a, known = d.informant.feed.Who(q)
 		}
@@ -72,7 +75,7 @@ func (d *declared) identify(ctx context.Context, open []openEntry) {
 // question is what is asked of API servers about an entry.
 func (o openEntry) question() (audit.Question, bool) {
 	s := o.now
-	q := audit.Question{Deleted: s.gone, Seen: s.seen}
+	q := audit.Question{Deleted: s.gone || s.removed, Seen: s.seen, AtOnce: !s.early}
 	id := s.id
 	if s.because != "" {
 		id = s.because

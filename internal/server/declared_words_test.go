@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -83,6 +84,86 @@ func knownWords(recorded map[string]declaredState) map[string]string {
 		return s.words
 	}
 	return nil
+}
+
+// TestDeclaredAsKept has a server begin anew with what the ledger keeps of what was
+// declared: nothing is new.
+func TestDeclaredAsKept(t *testing.T) {
+	for name, s := range map[string]declaredState{
+		"many revisions":       {id: "app/1", facets: map[string]string{facetPin: pinned(strings.Repeat("0123456789abcdef0123456789abcdef01234567,", 40))}},
+		"what terminals obey":  {id: "app/1", facets: map[string]string{facetPin: pinned("a\x1b[31m\u202eb")}},
+		"what is in addresses": {id: rightPrefix + "RoleBinding/shop/b", facets: map[string]string{facetPermissions: "RoleBinding shop/b binds Role shop/r to User https://ann:" + planted + "@x.example"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before, after := newDeclared(nil, nil), newDeclared(nil, nil)
+			s.seen = time.Now()
+			kept := declaredState{id: s.id, facets: map[string]string{}}
+			for _, e := range before.entries(s) {
+				raw, err := entry.Encode(entry.Clean(e))
+				if err != nil || strings.Contains(string(raw), planted) {
+					t.Fatalf("%s %v", raw, err)
+				}
+				if e, err = entry.Decode(raw); err != nil {
+					t.Fatal(err)
+				}
+				for _, facet := range []string{facetPin, facetPermissions} {
+					if v, ok := e.Details[facet]; ok {
+						kept.facets[facet] = v
+					}
+				}
+			}
+			after.known[s.id] = kept
+			for _, e := range after.entries(s) {
+				t.Errorf("recorded again: %s %s", e.Kind, e.Message)
+			}
+		})
+	}
+}
+
+// TestFrozenByName looks whose name counts for a freeze.
+func TestFrozenByName(t *testing.T) {
+	frozen := &v1alpha1.AppProject{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "plumb-system", Name: "shop", UID: "1"},
+		Spec:       v1alpha1.AppProjectSpec{Freeze: &v1alpha1.Freeze{By: "ann", Reason: "launch"}},
+	}
+	free := frozen.DeepCopy()
+	free.Spec.Freeze = nil
+	for name, c := range map[string]struct {
+		reason       string
+		first        *v1alpha1.AppProject
+		early        bool
+		actor, named string
+	}{
+		"frozen":      {"the API server has checked who did it", free, false, "ann", ""},
+		"made frozen": {"it has not", nil, false, somebody, "ann"},
+		"found":       {"it was frozen before, as far as is known", nil, true, "ann", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDeclared(nil, nil)
+			if c.first != nil {
+				d.Project(v1alpha1.Group, nil, c.first)
+				d.entries(d.take()[0])
+			}
+			d.Project(v1alpha1.Group, c.first, frozen)
+			s := d.take()[0]
+			s.early = c.early
+			var actor, named string
+			for _, e := range d.entries(s) {
+				if e.Kind == entry.Frozen {
+					actor, named = e.Actor.User, e.Details["named"]
+				}
+			}
+			if actor != c.actor || named != c.named {
+				t.Errorf("%s: frozen by %q, named %q", c.reason, actor, named)
+			}
+		})
+	}
+}
+
+func pinned(revisions string) string {
+	d := newDeclared(nil, nil)
+	d.Application(v1alpha1.Group, nil, &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{v1alpha1.AnnotationPin: revisions}}})
+	return d.take()[0].facets[facetPin]
 }
 
 func TestWordsAreBounded(t *testing.T) {

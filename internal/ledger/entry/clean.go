@@ -78,6 +78,19 @@ type cleaner struct{ cut bool }
 // token may be the name, and what follows a name elsewhere.
 var passwords = regexp.MustCompile(`(?i)(https?://)[^/@\s]+@|([a-z][a-z0-9+.-]*://[^/@:\s]*):[^/@\s]*@`)
 
+// account is how an API server calls an account of an issuer, as in
+// https://issuer.example.org#ada@example.org: no address has a "#" before its host.
+var account = regexp.MustCompile(`(?i)^https?://[a-z0-9-]+(\.[a-z0-9-]+)+#`)
+
+func masked(s string) string {
+	return passwords.ReplaceAllStringFunc(s, func(found string) string {
+		if account.MatchString(found) {
+			return found
+		}
+		return strings.Replace(passwords.ReplaceAllString(found, "${1}${2}:xxxxx@"), "://:xxxxx@", "://xxxxx@", 1)
+	})
+}
+
 func (c *cleaner) text(s string, most int) string {
 	if len(s) > 4*most { // nobody's megabytes are looked at letter by letter
 		s, c.cut = s[:4*most], true
@@ -92,8 +105,7 @@ func (c *cleaner) text(s string, most int) string {
 		return r
 	}, strings.ToValidUTF8(s, "\uFFFD"))
 	if strings.Contains(s, "://") {
-		s = passwords.ReplaceAllString(s, "${1}${2}:xxxxx@")
-		s = strings.ReplaceAll(s, "://:xxxxx@", "://xxxxx@")
+		s = masked(s)
 	}
 	if len(s) <= most {
 		return s

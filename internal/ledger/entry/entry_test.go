@@ -74,10 +74,17 @@ func TestClean(t *testing.T) {
 		"ssh":              {"ssh://git@example.org/x", "ssh://git@example.org/x", "a name is no secret"},
 		"ssh and password": {"ssh://git:pw@example.org/x", "ssh://git:xxxxx@example.org/x", "a password is one"},
 		"database":         {"postgres://plumb:pw@db/x", "postgres://plumb:xxxxx@db/x", "a password is one"},
+		"account":          {"binds it to User https://dev-1.example.com#ada@example.org", "binds it to User https://dev-1.example.com#ada@example.org", "who it is must be told: an API server calls accounts so"},
+		"account, address": {"https://dev-1.example.com#ada@example.org at https://ada:a#b@git.example.org", "https://dev-1.example.com#ada@example.org at https://xxxxx@git.example.org", "a password may have any letter"},
+		"no account":       {"https://t0ken#1@example.org", "https://xxxxx@example.org", "an issuer has a domain"},
 		"long":             {strings.Repeat("ä", 9000), strings.Repeat("ä", 2046) + "…", "4096 bytes at most, and whole letters"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := Clean(Entry{Message: c.text, Kind: Healed, Time: time.Unix(0, 0)}).Message
+			cleaned := Clean(Entry{Message: c.text, Kind: Healed, Time: time.Unix(0, 0)})
+			got := cleaned.Message
+			if again := Clean(cleaned); again.Message != got {
+				t.Errorf("cleaned once more: %s", again.Message)
+			}
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Error(c.reason, diff)
 			}
