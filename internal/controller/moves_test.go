@@ -84,6 +84,9 @@ func TestWhoMayLeaveAProjectThatAsksForApprovals(t *testing.T) {
 				return apps(dev).DeleteCollection(context.Background(), metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}}, metav1.ListOptions{FieldSelector: "metadata.name=bare"})
 			})
 			denied(t, "to give up what goes with it", reason, orphan(dev, "held"))
+			denied(t, "to give it up for what only looks like it", reason, func() error {
+				return patch(t, dev, group, v1alpha1.ApplicationResource, ns, "held", map[string]any{"metadata": map[string]any{"finalizers": []any{cascade + "/mine"}}})
+			})
 			allowed(t, "another change", func() error {
 				return patch(t, dev, group, v1alpha1.ApplicationResource, ns, "held", map[string]any{"spec": map[string]any{"destination": map[string]any{"namespace": "x"}}})
 			})
