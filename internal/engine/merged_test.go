@@ -231,6 +231,17 @@ func TestWhichPullRequestsApprove(t *testing.T) {
 			m.of["commit-2"] = s.pull(func(m *Merge) { m.Head = "commit-3" })
 			m.of["commit-3"] = m.of["commit-2"]
 		}, "commit-2 holds other changes"},
+		"ForwardTold": {"the branch's commits themselves, of which the host says where they begin", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			g.push(files("web", "nearly", "1"), "commit-1")
+			g.push(one, "commit-2")
+			m.of["commit-3"] = s.pull(func(m *Merge) { m.Head, m.Left = "commit-3", "commit-1" })
+		}, ""},
+		"ForwardFrom": {"what was there before is not what was looked at", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			g.push(one, "commit-1")
+			g.push(two, "commit-2")
+			m.of["commit-3"] = s.pull(func(m *Merge) { m.Head, m.Left = "commit-3", "commit-2" })
+			m.of["commit-2"] = m.of["commit-3"]
+		}, "commit-2 holds other changes"},
 		"ForwardOne": {"the branch's only commit itself", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			g.push(one, "commit-1")
 			m.of["commit-2"] = s.pull(func(m *Merge) { m.Head = "commit-2" })
