@@ -55,6 +55,17 @@ type guard struct {
 	wrong string
 	// told is set once it was told that it can't be put back.
 	told bool
+	// heard counts what the API server has told of it, last is the last of that.
+	heard int
+	last  sighting
+}
+
+// sighting is what the API server tells of an object: which it is, and what is wrong
+// with it as far as that alone tells.
+type sighting struct {
+	uid        types.UID
+	generation int64
+	what       string
 }
 
 func (g *guard) id() string { return g.kind + " " + g.name }
@@ -236,6 +247,8 @@ func (g *guards) seen(kind, name string, uid types.UID, generation int64, what s
 		g.mu.Unlock()
 		return
 	}
+	k.heard++
+	k.last = sighting{uid, generation, what}
 	if what == "" && kind != kindClusterRole && (k.uid != uid || k.generation != generation) {
 		what = "was changed"
 	}
@@ -384,6 +397,11 @@ func (g *guards) mended(was guard, live *unstructured.Unstructured, err error) b
 	now := guardOf(was.file, live)
 	// What is known already was no news: the answer to the last time came later.
 	news := was.told || now.uid != k.uid || now.generation != k.generation || was.kind == kindClusterRole && now.version != k.version
+	now.heard, now.last = k.heard, k.last
+	missed := k.heard != was.heard && (k.last.what != "" || k.last.uid != now.uid || k.last.generation != now.generation)
+	if missed { // somebody may have changed it once more since
+		now.wrong = k.wrong
+	}
 	*k = *now
 	if news {
 		g.restored++
@@ -394,7 +412,7 @@ func (g *guards) mended(was guard, live *unstructured.Unstructured, err error) b
 		g.say(was, nil)
 	}
 	g.changed()
-	return false
+	return missed
 }
 
 // say tells loudly what has happened.

@@ -192,6 +192,36 @@ func TestNoApprovalCountsWhileAPolicyCannotBePutBack(t *testing.T) {
 	}
 }
 
+func TestWhatIsWeakenedWhileItIsPutBack(t *testing.T) {
+	object := func(generation int64) *unstructured.Unstructured {
+		u := &unstructured.Unstructured{Object: map[string]any{"kind": kindBinding, "metadata": map[string]any{"name": "approvals.plumb.dev"}}}
+		u.SetUID("1")
+		u.SetGeneration(generation)
+		return u
+	}
+	for name, c := range map[string]struct {
+		reason    string
+		meanwhile []int64
+		wrong     bool
+	}{
+		"quiet": {"nothing has happened", nil, false},
+		"ours":  {"what is heard of is what was put back", []int64{5}, false},
+		"again": {"somebody has changed it since", []int64{5, 6}, true},
+	} {
+		g := &guards{log: slog.New(slog.DiscardHandler), tell: func(GuardChange, *corev1.ObjectReference) {}, changed: func() {}, news: make(chan struct{}, 1), known: map[string]*guard{}}
+		k := guardOf(policiesFile, object(3))
+		g.known[k.id()] = k
+		g.seen(k.kind, k.name, "1", 4, "")
+		was := *k
+		for _, generation := range c.meanwhile {
+			g.seen(k.kind, k.name, "1", generation, "")
+		}
+		if again := g.mended(was, object(5), nil); again != c.wrong || (k.wrong != "") != c.wrong {
+			t.Errorf("%s: %s: wrong %q, again %t", name, c.reason, k.wrong, again)
+		}
+	}
+}
+
 func TestAllOfAKindMayBeGone(t *testing.T) {
 	g := &guards{log: slog.New(slog.DiscardHandler), changed: func() {}, news: make(chan struct{}, 1), known: map[string]*guard{}}
 	k := &guard{file: policiesFile, kind: kindBinding, name: "approvals.plumb.dev", uid: "1", generation: 3}
