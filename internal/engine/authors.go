@@ -61,7 +61,7 @@ func (p *pass) arrived() {
 // synced tells whether what is declared now is what was synced last, as a whole. What
 // was found there when nothing had been synced yet counts, too.
 func (p *pass) synced() bool {
-	if l := p.st.last; l != nil {
+	if l := p.st.last; l != nil && !l.hidden {
 		return l.whole && !l.failed && l.desired == p.st.desired.hash
 	}
 	h := p.app.Status.History
