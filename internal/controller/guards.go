@@ -51,10 +51,17 @@ type guard struct {
 	wrong string
 	// told is set once it was told that it can't be put back.
 	told bool
-	// lastUID and lastGeneration are of the object that was seen last, removed is of the
-	// one that was seen to go.
-	lastUID, removed types.UID
-	lastGeneration   int64
+	// heard counts what the API server has told of it, last is the last of that.
+	heard int
+	last  sighting
+}
+
+// sighting is what the API server tells of an object: which it is, and what is wrong
+// with it as far as that alone tells.
+type sighting struct {
+	uid        types.UID
+	generation int64
+	what       string
 }
 
 func (g *guard) id() string { return g.kind + " " + g.name }
@@ -140,13 +147,10 @@ func (g *guards) seen(kind, name string, uid types.UID, generation int64, what s
 		g.mu.Unlock()
 		return
 	}
+	k.heard++
+	k.last = sighting{uid, generation, what}
 	if what == "" && kind != kindClusterRole && (k.uid != uid || k.generation != generation) {
 		what = wasChanged
-	}
-	if what == wasRemoved {
-		k.removed = uid
-	} else {
-		k.lastUID, k.lastGeneration = uid, generation
 	}
 	news := what != "" && k.wrong == ""
 	if what != "" {
@@ -255,9 +259,12 @@ func (g *guards) mended(was guard, live *unstructured.Unstructured, err error) b
 	now := guardOf(was.file, live)
 	// What is known already was no news: the answer to the last time came later.
 	news := was.told || now.uid != k.uid || now.generation != k.generation || was.kind == kindClusterRole && now.version != k.version
-	again := k.since(now)
+	now.heard, now.last = k.heard, k.last
+	missed := k.heard != was.heard && (k.last.what != "" || k.last.uid != now.uid || k.last.generation != now.generation)
+	if missed { // somebody may have changed it once more since
+		now.wrong = k.wrong
+	}
 	*k = *now
-	k.wrong = again
 	if news {
 		g.restored++
 		g.lastMend = time.Now()
@@ -267,19 +274,7 @@ func (g *guards) mended(was guard, live *unstructured.Unstructured, err error) b
 		g.say(was, nil)
 	}
 	g.changed()
-	return again != ""
-}
-
-// since is what was seen to be done to an object that was just put back, before the
-// answer to that came.
-func (g *guard) since(now *guard) string {
-	switch {
-	case g.removed != "" && g.removed == now.uid:
-		return wasRemoved
-	case g.lastUID == now.uid && g.lastGeneration > now.generation:
-		return wasChanged
-	}
-	return ""
+	return missed
 }
 
 // say tells loudly what has happened.

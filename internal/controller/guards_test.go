@@ -192,6 +192,36 @@ func TestNoApprovalCountsWhileAPolicyCannotBePutBack(t *testing.T) {
 	}
 }
 
+func TestWhatIsWeakenedWhileItIsPutBack(t *testing.T) {
+	object := func(generation int64) *unstructured.Unstructured {
+		u := &unstructured.Unstructured{Object: map[string]any{"kind": kindBinding, "metadata": map[string]any{"name": "approvals.plumb.dev"}}}
+		u.SetUID("1")
+		u.SetGeneration(generation)
+		return u
+	}
+	for name, c := range map[string]struct {
+		reason    string
+		meanwhile []int64
+		wrong     bool
+	}{
+		"quiet": {"nothing has happened", nil, false},
+		"ours":  {"what is heard of is what was put back", []int64{5}, false},
+		"again": {"somebody has changed it since", []int64{5, 6}, true},
+	} {
+		g := &guards{log: slog.New(slog.DiscardHandler), tell: func(GuardChange, *corev1.ObjectReference) {}, changed: func() {}, news: make(chan struct{}, 1), known: map[string]*guard{}}
+		k := guardOf(policiesFile, object(3))
+		g.known[k.id()] = k
+		g.seen(k.kind, k.name, "1", 4, "")
+		was := *k
+		for _, generation := range c.meanwhile {
+			g.seen(k.kind, k.name, "1", generation, "")
+		}
+		if again := g.mended(was, object(5), nil); again != c.wrong || (k.wrong != "") != c.wrong {
+			t.Errorf("%s: %s: wrong %q, again %t", name, c.reason, k.wrong, again)
+		}
+	}
+}
+
 func TestAllOfAKindMayBeGone(t *testing.T) {
 	g := &guards{log: slog.New(slog.DiscardHandler), changed: func() {}, news: make(chan struct{}, 1), known: map[string]*guard{}}
 	k := &guard{file: policiesFile, kind: kindBinding, name: "approvals.plumb.dev", uid: "1", generation: 3}
@@ -203,48 +233,6 @@ func TestAllOfAKindMayBeGone(t *testing.T) {
 	g.missing(kindBinding, nil)
 	if g.doubt(time.Now()) == "" {
 		t.Error("all bindings are gone, and approvals count")
-	}
-}
-
-// TestWeakenedBeforeTheAnswer has somebody weaken a policy again while it is being put
-// back: what the API server tells of that comes before its answer.
-func TestWeakenedBeforeTheAnswer(t *testing.T) {
-	for name, c := range map[string]struct {
-		reason string
-		then   func(g *guards, k guard)
-		left   bool
-	}{
-		"nothing": {"it is put back", func(g *guards, k guard) { g.seen(k.kind, k.name, "1", 5, "") }, false},
-		"changed": {"a later generation", func(g *guards, k guard) {
-			g.seen(k.kind, k.name, "1", 5, "")
-			g.seen(k.kind, k.name, "1", 6, "")
-		}, true},
-		"removed": {"what was put back is gone", func(g *guards, k guard) {
-			g.seen(k.kind, k.name, "1", 5, "")
-			g.seen(k.kind, k.name, "1", 0, wasRemoved)
-		}, true},
-		"made anew": {"it is another one", func(g *guards, k guard) {
-			g.seen(k.kind, k.name, "1", 0, wasRemoved)
-			g.seen(k.kind, k.name, "2", 1, "")
-		}, true},
-		"removed before": {"it was another one", func(g *guards, k guard) { g.seen(k.kind, k.name, "0", 0, wasRemoved) }, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			g := &guards{log: slog.New(slog.DiscardHandler), changed: func() {}, news: make(chan struct{}, 1), known: map[string]*guard{}}
-			g.tell = func(GuardChange, *corev1.ObjectReference) {}
-			k := &guard{file: policiesFile, kind: kindPolicy, name: "approvals.plumb.dev", uid: "1", generation: 3}
-			g.known[k.id()] = k
-			g.seen(k.kind, k.name, "1", 4, "")
-			was := *k
-			c.then(g, was)
-			live := &unstructured.Unstructured{Object: map[string]any{
-				"kind": kindPolicy, "metadata": map[string]any{"name": k.name, "uid": "1", "generation": int64(5), "resourceVersion": "9"},
-			}}
-			left := g.mended(was, live, nil)
-			if doubted := g.doubt(time.Now().Add(time.Hour)) != ""; left != c.left || doubted != c.left {
-				t.Errorf("%s: to be mended %v, approvals are doubted %v", c.reason, left, doubted)
-			}
-		})
 	}
 }
 

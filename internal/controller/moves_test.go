@@ -87,6 +87,9 @@ func TestWhoMayLeaveAProjectThatAsksForApprovals(t *testing.T) {
 			denied(t, "to leave behind what another kind of source made", reason, func() error {
 				return patch(t, dev, group, v1alpha1.ApplicationResource, ns, "held", map[string]any{"metadata": map[string]any{"annotations": map[string]any{"plumb.dev/leave-behind": "module"}}})
 			})
+			denied(t, "to give it up for what only looks like it", reason, func() error {
+				return patch(t, dev, group, v1alpha1.ApplicationResource, ns, "held", map[string]any{"metadata": map[string]any{"finalizers": []any{cascade + "/mine"}}})
+			})
 			allowed(t, "another change", func() error {
 				return patch(t, dev, group, v1alpha1.ApplicationResource, ns, "held", map[string]any{"spec": map[string]any{"destination": map[string]any{"namespace": "x"}}})
 			})

@@ -61,7 +61,7 @@ func (p *pass) arrived() {
 // synced tells whether what is declared now is what was synced last, as a whole. What
 // was found there when nothing had been synced yet counts, too.
 func (p *pass) synced() bool {
-	if l := p.st.last; l != nil {
+	if l := p.st.last; l != nil && !l.hidden {
 		return l.whole && !l.failed && l.desired == p.st.desired.hash
 	}
 	h := p.app.Status.History
@@ -95,8 +95,11 @@ func (p *pass) makers(ctx context.Context, i int, s v1alpha1.ApplicationSource, 
 		return nil, err
 	}
 	signed, can := from.(source.Signed)
-	base := p.before(i, s)
-	if !can || base == revision {
+	base, settled := p.before(i, s), ""
+	if st := p.st.settled; i < len(st) && st[i].repo == s.RepoURL {
+		settled = st[i].revision
+	}
+	if !can || base == revision && (settled == "" || settled == revision) {
 		return names, nil
 	}
 	cred, err := p.e.Credentials.For(s.RepoURL, p.app.Spec.GetProject())
@@ -106,6 +109,12 @@ func (p *pass) makers(ctx context.Context, i int, s v1alpha1.ApplicationSource, 
 	ctx, cancel := context.WithTimeout(ctx, describeTime)
 	defer cancel()
 	h := history{signed: signed, spec: source.Spec{Repo: s.RepoURL, Revision: s.TargetRevision}, cred: cred}
+	if settled != "" && settled != base {
+		// Also who has made what made no difference by itself, as far as that can be told.
+		if more, err := h.since(ctx, settled, revision); !errors.Is(err, errTooManyCommits) {
+			return append(names, more...), err
+		}
+	}
 	more, err := h.since(ctx, base, revision)
 	return append(names, more...), err
 }

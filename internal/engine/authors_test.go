@@ -159,3 +159,25 @@ func TestParentsAreWhatGitTakesForThem(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+// TestAuthorsOfHooks counts who has made what ran with a later change, and made no
+// difference before.
+func TestAuthorsOfHooks(t *testing.T) {
+	s, f, g, _ := newMergeStory(t, nil)
+	hook := map[string]string{"web/hook.yaml": object("Job", "hook", "1", "hook=PreSync")}
+	for name, text := range files("web", "1", "1") {
+		hook[name] = text
+	}
+	g.commit(hook)
+	g.made("Ann <ann@example.com>", "Ann <ann@example.com>", "hook", "commit-1")
+	s.run()
+	both := map[string]string{"web/hook.yaml": hook["web/hook.yaml"]}
+	for name, text := range files("web", "2", "1") {
+		both[name] = text
+	}
+	g.push(both, "commit-2")
+	s.run()
+	if last := f.plans[len(f.plans)-1]; !slices.Contains(last.Spec.Authors, "ann") {
+		t.Errorf("authors are %v", last.Spec.Authors)
+	}
+}

@@ -13,8 +13,9 @@ type lineage struct {
 	history
 	compared source.Compared
 	// head is the commit that was looked at, left, where it had left the branch. It is
-	// empty where that is to be found, for the last commit that came by it.
-	head, left string
+	// empty where that is to be found, for the last commit that came by it; told is what
+	// the host says of it.
+	head, left, told string
 }
 
 // covers looks whether all between base and end is what was looked at, else, whether
@@ -32,9 +33,11 @@ func (l lineage) covers(ctx context.Context, base, end, name string) (coverage, 
 	if last {
 		// What the branch had by then was not looked at, however it has come into head:
 		// base may be far behind.
-		if l.left, err = l.mergeBase(ctx, back[0], l.head); errors.Is(err, errNoBase) {
+		l.left, err = l.leaves(ctx, end, back)
+		if errors.Is(err, errNoBase) {
 			return other, nil
-		} else if err != nil {
+		}
+		if err != nil {
 			return coverage{}, err
 		}
 	}
@@ -58,6 +61,15 @@ func (l lineage) covers(ctx context.Context, base, end, name string) (coverage, 
 		}
 	}
 	return other, nil
+}
+
+// leaves finds where what was looked at had left the branch. Where the branch has just
+// gone forward to it, only the host knows which of the commits were there before.
+func (l lineage) leaves(ctx context.Context, end string, back []string) (string, error) {
+	if end == l.head && slices.Contains(back, l.told) {
+		return l.told, nil
+	}
+	return l.mergeBase(ctx, back[0], l.head)
 }
 
 // partOf tells whether the difference between two commits of the branch is part of what

@@ -31,8 +31,11 @@ type Merge struct {
 	URL, Host string
 	// Branch that it went into, and Head, the commit that was approved and merged.
 	Branch, Head string
-	MergedBy     string
-	At           time.Time
+	// Left is where Head had left the branch when it was looked at; empty where the host
+	// does not say.
+	Left     string
+	MergedBy string
+	At       time.Time
 	// ApprovedBy are those who have approved Head, may write to the repository, and
 	// have not opened it.
 	ApprovedBy []string
@@ -269,7 +272,7 @@ func (p *pass) covered(ctx context.Context, from interface {
 	source.Compared
 	source.Signed
 }, s resolved, m Merge, left, base, end string) coverage {
-	id := [5]string{s.spec.Repo, left, base, end, m.Head}
+	id := [5]string{s.spec.Repo, left + " " + m.Left, base, end, m.Head}
 	now := p.e.Clock.Now()
 	known, ok := p.e.coverages.get(id)
 	if ok && (known.again.IsZero() || now.Before(known.again)) {
@@ -280,7 +283,7 @@ func (p *pass) covered(ctx context.Context, from interface {
 	}
 	ctx, cancel := context.WithTimeout(ctx, compareTime)
 	defer cancel()
-	l := lineage{history: history{signed: from, spec: s.spec, cred: s.cred}, compared: from, head: m.Head, left: left}
+	l := lineage{history: history{signed: from, spec: s.spec, cred: s.cred}, compared: from, head: m.Head, left: left, told: m.Left}
 	c, err := l.covers(ctx, base, end, m.URL)
 	switch {
 	case err != nil && source.ReasonOf(err) == source.ReasonRevisionNotFound:

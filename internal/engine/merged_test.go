@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/decide"
 	"github.com/plumb-dev/plumb/internal/render"
 	"github.com/plumb-dev/plumb/internal/source"
 )
@@ -231,6 +232,17 @@ func TestWhichPullRequestsApprove(t *testing.T) {
 			m.of["commit-2"] = s.pull(func(m *Merge) { m.Head = "commit-3" })
 			m.of["commit-3"] = m.of["commit-2"]
 		}, "commit-2 holds other changes"},
+		"ForwardTold": {"the branch's commits themselves, of which the host says where they begin", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			g.push(files("web", "nearly", "1"), "commit-1")
+			g.push(one, "commit-2")
+			m.of["commit-3"] = s.pull(func(m *Merge) { m.Head, m.Left = "commit-3", "commit-1" })
+		}, ""},
+		"ForwardFrom": {"what was there before is not what was looked at", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			g.push(one, "commit-1")
+			g.push(two, "commit-2")
+			m.of["commit-3"] = s.pull(func(m *Merge) { m.Head, m.Left = "commit-3", "commit-2" })
+			m.of["commit-2"] = m.of["commit-3"]
+		}, "commit-2 holds other changes"},
 		"ForwardOne": {"the branch's only commit itself", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			g.push(one, "commit-1")
 			m.of["commit-2"] = s.pull(func(m *Merge) { m.Head = "commit-2" })
@@ -345,6 +357,51 @@ func TestWhichPullRequestsApprove(t *testing.T) {
 			g.branch("work", one, eve, "commit-1")
 			g.push(one, "commit-1", "work")
 			m.of["commit-2"] = s.pull(nil)
+		}, "it was not seen in sync before the change"},
+		"Restarted": {"what was synced last is known after a restart", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			options := s.e.Options
+			s.restart()
+			s.e.Options = options
+			s.run()
+			g.branch("work", one, eve, "commit-1")
+			g.push(one, "commit-1", "work")
+			m.of["commit-2"] = s.pull(nil)
+		}, ""},
+		"HealedAndRestarted": {"also where it was healed since", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			s.app("web", func(a *v1alpha1.Application) {
+				yes := true
+				a.Spec.SyncPolicy.Automated.SelfHeal = &yes
+				a.Spec.SyncPolicy.Approval.When = v1alpha1.ApproveDestructive
+			})
+			s.run()
+			s.world.Edit("ConfigMap/shop/a", func(live map[string]any) { live["data"] = map[string]any{"value": "mine"} })
+			s.run()
+			if info := s.api.apps[Key{v1alpha1.Group, "plumb", "web"}].Status.OperationState.Operation.Info; infoValue(info, infoScope) != string(decide.Heal) {
+				panic(fmt.Sprint("it was not healed: ", info))
+			}
+			options := s.e.Options
+			s.restart()
+			s.e.Options = options
+			s.app("web", func(a *v1alpha1.Application) { a.Spec.SyncPolicy.Approval.When = v1alpha1.ApproveAlways })
+			s.run()
+			g.branch("work", one, eve, "commit-1")
+			g.push(one, "commit-1", "work")
+			m.of["commit-2"] = s.pull(nil)
+		}, ""},
+		"HookRestarted": {"a restart makes nothing of what was never synced", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			hook := map[string]string{"web/hook.yaml": object("Job", "hook", "1", "hook=PreSync")}
+			maps.Copy(hook, files("web", "1", "1"))
+			g.push(hook, "commit-1")
+			s.run()
+			options := s.e.Options
+			s.restart()
+			s.e.Options = options
+			s.run()
+			both := maps.Clone(hook)
+			maps.Copy(both, one)
+			g.branch("work", both, eve, "commit-2")
+			g.push(both, "commit-2", "work")
+			m.of["commit-3"] = s.pull(nil)
 		}, "it was not seen in sync before the change"},
 		"ByHand": {"nobody has asked for a sync", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			s.app("web", func(a *v1alpha1.Application) { a.Spec.SyncPolicy.Automated = nil })

@@ -96,8 +96,9 @@ type lastSync struct {
 	failures int
 	message  string
 	at       time.Time
-	// whole is set where it was a sync of all that is declared.
-	whole bool
+	// whole is set where it was a sync of all that is declared, hidden, where an earlier
+	// process has done something else since, such as to heal.
+	whole, hidden bool
 }
 
 // load takes up what an earlier process left in the status.
@@ -131,6 +132,7 @@ func (st *state) load(app *v1alpha1.Application, intents Intents) {
 		failed: op.Phase != v1alpha1.OperationSucceeded,
 		whole:  infoValue(op.Operation.Info, infoScope) == string(decide.Full) && !op.Operation.Sync.DryRun && len(op.Operation.Sync.Resources) == 0,
 	}
+	st.last.hidden = !st.last.whole
 	if op.FinishedAt != nil {
 		st.last.at = op.FinishedAt.Time
 	}

@@ -43,6 +43,7 @@ func TestPullRequestsApprove(t *testing.T) {
 	}
 	head := h.branch("alone", "by its author")
 	number := h.open(h.owner, "alone")
+	h.says(number, "by its author") // all previews are counted below
 	h.approve(h.someone, number, head)
 	h.merge(number, "merge")
 	h.waits("has 0 of 1 approvals of what was merged")

@@ -175,6 +175,9 @@ func toldMerge(ctx context.Context, host scm.Host, repo scm.Repo, key mergeKey, 
 		Found: true, Host: hostName(at), Branch: p.BaseBranch, Head: strings.ToLower(p.HeadSHA), At: p.MergedAt,
 		MergedBy: hostName(p.MergedBy), URL: pullName(p, repo),
 	}
+	if left := strings.ToLower(p.MergeBase); isCommit(left) {
+		out.Left = left
+	}
 	if !isCommit(out.Head) || out.At.IsZero() {
 		return engine.Merge{Problem: "the repository's host does not say what was merged, or when"}, nil
 	}

@@ -262,6 +262,9 @@ func TestContracts(t *testing.T) {
 			if err != nil || !ok || m.Pull.MergedBy != tc.mergedBy || strings.Join(m.ApprovedBy, ",") != tc.approvedBy {
 				t.Errorf("merged %+v, %v, %v", m, ok, err)
 			}
+			if told := kind == scm.GitLab || kind == scm.Gitea; told && m.Pull.MergeBase != left {
+				t.Errorf("it had left the branch at %q", m.Pull.MergeBase)
+			}
 			if _, ok, err := scm.MergeOf(ctx, h, repo, left); ok || err != nil {
 				t.Errorf("a commit without a pull request has one: %v", err)
 			}

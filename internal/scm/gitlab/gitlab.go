@@ -146,7 +146,10 @@ func (h pulls) OfCommit(ctx context.Context, repo scm.Repo, sha string) (scm.Pul
 	}
 	for _, m := range found {
 		if m.State == "merged" {
-			return m.pull(), true, nil
+			merged := m.pull()
+			full, err := h.Get(ctx, repo, m.IID) // the list does not say where it had left the branch
+			merged.MergeBase = full.MergeBase
+			return merged, err == nil, err
 		}
 	}
 	return scm.Pull{}, false, nil
