@@ -55,10 +55,6 @@ type guard struct {
 	wrong string
 	// told is set once it was told that it can't be put back.
 	told bool
-	// lastUID and lastGeneration are of the object that was seen last, removed is of the
-	// one that was seen to go.
-	lastUID, removed types.UID
-	lastGeneration   int64
 }
 
 func (g *guard) id() string { return g.kind + " " + g.name }
@@ -205,7 +201,7 @@ func addGuards[T mirror.Object](g *guards, kind string, o mirror.Options[T], rig
 	o.Log = g.log
 	o.Changed = func(old, now T) {
 		if now == none {
-			g.seen(kind, old.GetName(), old.GetUID(), 0, GuardRemoved)
+			g.seen(kind, old.GetName(), "", 0, GuardRemoved)
 			return
 		}
 		what := ""
@@ -245,11 +241,6 @@ func (g *guards) seen(kind, name string, uid types.UID, generation int64, what s
 	}
 	if what == "" && kind != kindClusterRole && (k.uid != uid || k.generation != generation) {
 		what = "was changed"
-	}
-	if what == GuardRemoved {
-		k.removed = uid
-	} else {
-		k.lastUID, k.lastGeneration = uid, generation
 	}
 	news := what != "" && k.wrong == ""
 	if what != "" {
@@ -396,9 +387,7 @@ func (g *guards) mended(was guard, live *unstructured.Unstructured, err error) b
 	now := guardOf(was.file, live)
 	// What is known already was no news: the answer to the last time came later.
 	news := was.told || now.uid != k.uid || now.generation != k.generation || was.kind == kindClusterRole && now.version != k.version
-	again := k.since(now)
 	*k = *now
-	k.wrong = again
 	if news {
 		g.restored++
 		g.lastMend = time.Now()
@@ -408,19 +397,7 @@ func (g *guards) mended(was guard, live *unstructured.Unstructured, err error) b
 		g.say(was, nil)
 	}
 	g.changed()
-	return again != ""
-}
-
-// since is what was seen to be done to an object that was just put back, before the
-// answer to that came.
-func (g *guard) since(now *guard) string {
-	switch {
-	case g.removed != "" && g.removed == now.uid:
-		return GuardRemoved
-	case g.lastUID == now.uid && g.lastGeneration > now.generation:
-		return "was changed"
-	}
-	return ""
+	return false
 }
 
 // say tells loudly what has happened.

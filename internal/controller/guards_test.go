@@ -192,48 +192,6 @@ func TestNoApprovalCountsWhileAPolicyCannotBePutBack(t *testing.T) {
 	}
 }
 
-// TestWeakenedBeforeTheAnswer has somebody weaken a policy again while it is being put
-// back: what the API server tells of that comes before its answer.
-func TestWeakenedBeforeTheAnswer(t *testing.T) {
-	for name, c := range map[string]struct {
-		reason string
-		then   func(g *guards, k guard)
-		left   bool
-	}{
-		"nothing": {"it is put back", func(g *guards, k guard) { g.seen(k.kind, k.name, "1", 5, "") }, false},
-		"changed": {"a later generation", func(g *guards, k guard) {
-			g.seen(k.kind, k.name, "1", 5, "")
-			g.seen(k.kind, k.name, "1", 6, "")
-		}, true},
-		"removed": {"what was put back is gone", func(g *guards, k guard) {
-			g.seen(k.kind, k.name, "1", 5, "")
-			g.seen(k.kind, k.name, "1", 0, GuardRemoved)
-		}, true},
-		"made anew": {"it is another one", func(g *guards, k guard) {
-			g.seen(k.kind, k.name, "1", 0, GuardRemoved)
-			g.seen(k.kind, k.name, "2", 1, "")
-		}, true},
-		"removed before": {"it was another one", func(g *guards, k guard) { g.seen(k.kind, k.name, "0", 0, GuardRemoved) }, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			g := &guards{log: slog.New(slog.DiscardHandler), changed: func() {}, news: make(chan struct{}, 1), known: map[string]*guard{}}
-			g.tell = func(GuardChange, *corev1.ObjectReference) {}
-			k := &guard{file: policiesFile, kind: kindPolicy, name: "approvals.plumb.dev", uid: "1", generation: 3}
-			g.known[k.id()] = k
-			g.seen(k.kind, k.name, "1", 4, "")
-			was := *k
-			c.then(g, was)
-			live := &unstructured.Unstructured{Object: map[string]any{
-				"kind": kindPolicy, "metadata": map[string]any{"name": k.name, "uid": "1", "generation": int64(5), "resourceVersion": "9"},
-			}}
-			left := g.mended(was, live, nil)
-			if doubted := g.doubt(time.Now().Add(time.Hour)) != ""; left != c.left || doubted != c.left {
-				t.Errorf("%s: to be mended %v, approvals are doubted %v", c.reason, left, doubted)
-			}
-		})
-	}
-}
-
 func TestTheVerySameIsEnough(t *testing.T) {
 	want := map[string]any{"matchConstraints": map[string]any{"resourceRules": []any{map[string]any{"resources": []any{"plans"}}}}}
 	for name, c := range map[string]struct {
