@@ -397,11 +397,18 @@ func (e InventoryEntry) Split() (group, kind, namespace, name string, ok bool) {
 // By is who has changed a resource: the user where that is known, and by which field
 // manager.
 func (d *DriftStatus) By() string {
-	switch {
-	case d.User == "":
+	var more []string
+	if d.User == "" {
 		return d.Manager
-	case d.Manager == "":
+	}
+	if d.ImpersonatedBy != "" {
+		more = append(more, "by way of "+d.ImpersonatedBy)
+	}
+	if d.Manager != "" {
+		more = append(more, d.Manager)
+	}
+	if len(more) == 0 {
 		return d.User
 	}
-	return d.User + " (" + d.Manager + ")"
+	return d.User + " (" + strings.Join(more, ", ") + ")"
 }

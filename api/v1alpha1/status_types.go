@@ -407,6 +407,9 @@ type DriftStatus struct {
 	// API server.
 	// +optional
 	User string `json:"user,omitempty"`
+	// ImpersonatedBy is who has acted as the user, if somebody has.
+	// +optional
+	ImpersonatedBy string `json:"impersonatedBy,omitempty"`
 	// Since is when it was found.
 	Since metav1.Time `json:"since"`
 	// Until is when it was found to have ended.

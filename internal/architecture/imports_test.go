@@ -244,7 +244,7 @@ var fences = []struct {
 	},
 	{
 		[]string{"testing"},
-		[]string{"internal/localkube/kubetest", "internal/driver/drivertest", "test/tofutest", "test/forge"},
+		[]string{"internal/localkube/kubetest", "internal/driver/drivertest", "test/tofutest", "test/forge", "test/pgtest"},
 		"what is tested holds no test code",
 	},
 }

@@ -101,7 +101,7 @@ func (l *follower) await(ctx context.Context, w *fsnotify.Watcher, watched bool)
 			return false
 		case <-tick.C:
 			return true
-		case <-errs:
+		case <-errs: //nolint:errcheck // whatever it is
 			return true // events were lost
 		case e := <-events:
 			if e.Name == l.path {

@@ -154,8 +154,8 @@ func nearest(all []Write, q Question) (Answer, bool) {
 
 // whoDeleted finds who has deleted an object, or all of its kind, or its namespace.
 func (f *Feed) whoDeleted(q Question) (Answer, bool) {
-	after := q.After
-	if after.IsZero() {
+	after := q.After.Add(-time.Second)
+	if q.After.IsZero() {
 		after = q.Seen.Add(-lasting)
 	}
 	named, together, namespace := q.Object, q.Object, Object{Cluster: q.Cluster, Resource: "namespaces", Name: q.Namespace}

@@ -164,6 +164,16 @@ func distance(a, b string) int {
 	return rows[len(a)][len(b)]
 }
 
+// given is the check of how many arguments a command takes; what says what is wrong.
+func given(least, most int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < least || len(args) > most {
+			return usageError(cmd, what)
+		}
+		return nil
+	}
+}
+
 // usageError says how a command is called.
 func usageError(cmd *cobra.Command, what string) error {
 	return fmt.Errorf("%s: %s", what, cmd.UseLine())

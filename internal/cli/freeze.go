@@ -23,13 +23,6 @@ import (
 	"github.com/plumb-dev/plumb/internal/engine"
 )
 
-func atMostOneProject(cmd *cobra.Command, args []string) error {
-	if len(args) > 1 {
-		return usageError(cmd, "name one project only")
-	}
-	return nil
-}
-
 var errWhatToFreeze = errors.New("name a project, or give --all for all of them")
 
 func (c commandline) newFreezeCommand() *cobra.Command {
@@ -47,7 +40,7 @@ Who may override gets a sync through: plumb sync NAME --override --reason WHY.`,
 		Example: `  plumb freeze shop --reason "the launch" --until 24h
   plumb freeze --all --reason "database migration" --until 2026-12-01T06:00:00Z
   plumb thaw shop`,
-		Args: atMostOneProject,
+		Args: given(0, 1, "name one project only"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if all == (len(args) == 1) {
 				return errWhatToFreeze
@@ -77,7 +70,7 @@ func (c commandline) newThawCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "thaw PROJECT|--all",
 		Short: "Let changes go on that were frozen",
-		Args:  atMostOneProject,
+		Args:  given(0, 1, "name one project only"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if all == (len(args) == 1) {
 				return errWhatToFreeze

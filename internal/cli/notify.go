@@ -201,7 +201,7 @@ func (c commandline) sendMessage(ctx context.Context, config notify.Config, e no
 
 func (c commandline) newTemplateGetCommand(o *notifyOptions) *cobra.Command {
 	return &cobra.Command{
-		Use: "get [NAME]", Short: "Print a template, or the names of all", Args: cobra.MaximumNArgs(1),
+		Use: "get [NAME]", Short: "Print a template, or the names of all", Args: given(0, 1, "name one template only"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			config, _, err := c.notifyConfig(cmd.Context(), *o)
 			if err != nil {
@@ -226,7 +226,7 @@ func (c commandline) newTemplateGetCommand(o *notifyOptions) *cobra.Command {
 func (c commandline) newTemplateNotifyCommand(o *notifyOptions) *cobra.Command {
 	var recipient string
 	cmd := &cobra.Command{
-		Use: "notify TEMPLATE APP", Short: "Write a message about an Application, and print or send it", Args: cobra.ExactArgs(2),
+		Use: "notify TEMPLATE APP", Short: "Write a message about an Application, and print or send it", Args: given(2, 2, "name a template and an Application"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			config, _, err := c.notifyConfig(cmd.Context(), *o)
 			if err != nil {
@@ -248,7 +248,7 @@ func (c commandline) newTemplateNotifyCommand(o *notifyOptions) *cobra.Command {
 
 func (c commandline) newTriggerRunCommand(o *notifyOptions) *cobra.Command {
 	return &cobra.Command{
-		Use: "run TRIGGER APP", Short: "Say which conditions of a trigger an Application meets", Args: cobra.ExactArgs(2),
+		Use: "run TRIGGER APP", Short: "Say which conditions of a trigger an Application meets", Args: given(2, 2, "name a trigger and an Application"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			config, _, err := c.notifyConfig(cmd.Context(), *o)
 			if err != nil {

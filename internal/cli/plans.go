@@ -147,7 +147,7 @@ found that a rule asks to report.`,
   plumb plans web --all
   plumb diff web-1a2b3c4
   plumb approve web-1a2b3c4 --reason "seen with Ann"`,
-		Args:              cobra.MaximumNArgs(1),
+		Args:              given(0, 1, "name one Application only"),
 		ValidArgsFunction: c.completeName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			namespace, name := s.where(), ""

@@ -55,11 +55,11 @@ type Declared interface {
 	Application(group string, old, now *v1alpha1.Application)
 	Project(group string, old, now *v1alpha1.AppProject)
 	Freeze(now *v1alpha1.Freeze)
-	// Right is told of a role or binding that has changed, and, without a name, when
-	// all are known first: see Controller.Rights.
-	Right(id RightID)
 	// Guard is told what somebody has done to what the API server checks by.
 	Guard(change GuardChange)
+	// Right is told of a role or binding that has changed, and, without a name, when
+	// all are known first: see Controller.Rights.
+	Right(c RightChange)
 }
 
 // Options of a Controller.
@@ -271,7 +271,7 @@ func (c *Controller) Start(ctx context.Context, sink Sink) error {
 		go p.approvals.Run(ctx)
 		required = append(required, p.plans.Await, p.approvals.Await)
 	}
-	c.guards.start(ctx)
+	go c.guards.start(ctx)
 	for _, s := range c.secrets {
 		go s.Run(ctx)
 		optional = append(optional, s.Await)

@@ -9,25 +9,21 @@ import (
 	"sync"
 	"time"
 
-	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/rest"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/engine"
-	"github.com/plumb-dev/plumb/internal/mirror"
 )
 
 const (
+	wasChanged = "was changed"
+	wasRemoved = "was removed"
+
 	kindPolicy  = "ValidatingAdmissionPolicy"
 	kindBinding = "ValidatingAdmissionPolicyBinding"
 	// autoupdate is Kubernetes' own word for roles that are not to be put back.
@@ -55,6 +51,10 @@ type guard struct {
 	wrong string
 	// told is set once it was told that it can't be put back.
 	told bool
+	// lastUID and lastGeneration are of the object that was seen last, removed is of the
+	// one that was seen to go.
+	lastUID, removed types.UID
+	lastGeneration   int64
 }
 
 func (g *guard) id() string { return g.kind + " " + g.name }
@@ -85,14 +85,12 @@ func changedAt(live *unstructured.Unstructured) time.Time {
 	return last
 }
 
-// GuardRemoved says of a guard that it was gone.
-const GuardRemoved = "was removed"
-
 // GuardChange is what somebody has done to what guards approvals, and what came of it.
 type GuardChange struct {
 	Kind, Name string
-	// What was done: "was changed" or GuardRemoved.
-	What string
+	// What was done: "was changed" or "was removed".
+	What    string
+	Removed bool
 	// Err is why it can't be put back; nil where it was.
 	Err error
 }
@@ -106,7 +104,7 @@ type guards struct {
 	changed func() // approvals count again, or not any more
 	// defined is when approvals could be made for the first time.
 	defined  time.Time
-	watching []func(context.Context) (present map[string]bool, err error)
+	watching []func(context.Context) error
 	news     chan struct{}
 
 	mu       sync.RWMutex
@@ -134,103 +132,6 @@ func newGuards(o Options) (*guards, error) {
 	return g, g.addMirrors(o.Config)
 }
 
-func (g *guards) addMirrors(config *rest.Config) error {
-	policies, err := guardClient(config, admissionv1.SchemeGroupVersion, admissionv1.AddToScheme)
-	if err != nil {
-		return err
-	}
-	roles, err := guardClient(config, rbacv1.SchemeGroupVersion, rbacv1.AddToScheme)
-	if err != nil {
-		return err
-	}
-	addGuards(g, kindPolicy, mirror.Options[*admissionv1.ValidatingAdmissionPolicy]{
-		Client: policies, Resource: accessResources[kindPolicy].Resource, Example: &admissionv1.ValidatingAdmissionPolicy{},
-		Trim: func(p *admissionv1.ValidatingAdmissionPolicy) {
-			p.Spec, p.Status = admissionv1.ValidatingAdmissionPolicySpec{}, admissionv1.ValidatingAdmissionPolicyStatus{}
-		},
-	}, func(*admissionv1.ValidatingAdmissionPolicy) bool { return true })
-	addGuards(g, kindBinding, mirror.Options[*admissionv1.ValidatingAdmissionPolicyBinding]{
-		Client: policies, Resource: accessResources[kindBinding].Resource, Example: &admissionv1.ValidatingAdmissionPolicyBinding{},
-		Trim: func(p *admissionv1.ValidatingAdmissionPolicyBinding) {
-			p.Spec = admissionv1.ValidatingAdmissionPolicyBindingSpec{}
-		},
-	}, func(*admissionv1.ValidatingAdmissionPolicyBinding) bool { return true })
-	wanted, err := wantedRoles()
-	if err != nil {
-		return err
-	}
-	addGuards(g, kindClusterRole, mirror.Options[*rbacv1.ClusterRole]{
-		Client: roles, Resource: accessResources[kindClusterRole].Resource, Example: &rbacv1.ClusterRole{},
-		LabelSelector: v1alpha1.LabelPartOf + "=" + v1alpha1.LabelPartOfValue,
-	}, func(r *rbacv1.ClusterRole) bool {
-		want, ours := wanted[r.Name]
-		return !ours || r.Annotations[autoupdate] == "false" || equality.Semantic.DeepEqual(r.Rules, want)
-	})
-	return nil
-}
-
-func guardClient(config *rest.Config, gv schema.GroupVersion, add func(*runtime.Scheme) error) (rest.Interface, error) {
-	scheme := runtime.NewScheme()
-	if err := add(scheme); err != nil {
-		return nil, fmt.Errorf("register %s: %w", gv, err)
-	}
-	return mirror.ClientFor(config, gv, scheme)
-}
-
-// wantedRoles are the rules of the roles that people are given.
-func wantedRoles() (map[string][]rbacv1.PolicyRule, error) {
-	objects, err := accessObjects(rolesFile)
-	if err != nil {
-		return nil, err
-	}
-	all := map[string][]rbacv1.PolicyRule{}
-	for _, o := range objects {
-		var role rbacv1.ClusterRole
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &role); err != nil {
-			return nil, fmt.Errorf("read the embedded %s: %w", rolesFile, err)
-		}
-		all[role.Name] = role.Rules
-	}
-	return all, nil
-}
-
-// addGuards has the objects of a kind watched. right tells of one whether it says
-// what it should, where its generation does not tell.
-func addGuards[T mirror.Object](g *guards, kind string, o mirror.Options[T], right func(T) bool) {
-	var none T
-	o.Log = g.log
-	o.Changed = func(old, now T) {
-		if now == none {
-			g.seen(kind, old.GetName(), "", 0, GuardRemoved)
-			return
-		}
-		what := ""
-		if !right(now) {
-			what = "was changed"
-		}
-		g.seen(kind, now.GetName(), now.GetUID(), now.GetGeneration(), what)
-	}
-	if kind != kindClusterRole { // the generation tells
-		trim := o.Trim
-		o.Trim = func(obj T) { trim(obj); obj.SetAnnotations(nil) }
-	}
-	m := mirror.New(o)
-	g.watching = append(g.watching, func(ctx context.Context) (map[string]bool, error) {
-		watching, stop := context.WithCancel(ctx)
-		go m.Run(watching)
-		if err := m.Await(ctx); err != nil {
-			stop()
-			return nil, err
-		}
-		present := map[string]bool{}
-		for _, obj := range m.List() {
-			present[kind+" "+obj.GetName()] = true
-		}
-		context.AfterFunc(ctx, stop)
-		return present, nil
-	})
-}
-
 // seen takes what the API server tells of an object. It does not block.
 func (g *guards) seen(kind, name string, uid types.UID, generation int64, what string) {
 	g.mu.Lock()
@@ -240,7 +141,12 @@ func (g *guards) seen(kind, name string, uid types.UID, generation int64, what s
 		return
 	}
 	if what == "" && kind != kindClusterRole && (k.uid != uid || k.generation != generation) {
-		what = "was changed"
+		what = wasChanged
+	}
+	if what == wasRemoved {
+		k.removed = uid
+	} else {
+		k.lastUID, k.lastGeneration = uid, generation
 	}
 	news := what != "" && k.wrong == ""
 	if what != "" {
@@ -259,44 +165,6 @@ func (g *guards) wake() {
 	select {
 	case g.news <- struct{}{}:
 	default:
-	}
-}
-
-// start watches, and puts back what is changed from now on, until ctx is done.
-func (g *guards) start(ctx context.Context) {
-	if g.client == nil {
-		return
-	}
-	for _, watch := range g.watching {
-		present, err := watch(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		if err != nil {
-			g.log.Warn("policies and roles that somebody weakens are noticed at the next start only, because they can't be watched", "error", err)
-			continue
-		}
-		g.missing(present)
-	}
-	go g.run(ctx)
-}
-
-// missing looks for what is gone since it was installed.
-func (g *guards) missing(present map[string]bool) {
-	kind := ""
-	for id := range present {
-		kind, _, _ = strings.Cut(id, " ")
-	}
-	g.mu.RLock()
-	var gone []*guard
-	for id, k := range g.known {
-		if k.kind == kind && !present[id] {
-			gone = append(gone, k)
-		}
-	}
-	g.mu.RUnlock()
-	for _, k := range gone {
-		g.seen(k.kind, k.name, "", 0, GuardRemoved)
 	}
 }
 
@@ -387,7 +255,9 @@ func (g *guards) mended(was guard, live *unstructured.Unstructured, err error) b
 	now := guardOf(was.file, live)
 	// What is known already was no news: the answer to the last time came later.
 	news := was.told || now.uid != k.uid || now.generation != k.generation || was.kind == kindClusterRole && now.version != k.version
+	again := k.since(now)
 	*k = *now
+	k.wrong = again
 	if news {
 		g.restored++
 		g.lastMend = time.Now()
@@ -397,7 +267,19 @@ func (g *guards) mended(was guard, live *unstructured.Unstructured, err error) b
 		g.say(was, nil)
 	}
 	g.changed()
-	return false
+	return again != ""
+}
+
+// since is what was seen to be done to an object that was just put back, before the
+// answer to that came.
+func (g *guard) since(now *guard) string {
+	switch {
+	case g.removed != "" && g.removed == now.uid:
+		return wasRemoved
+	case g.lastUID == now.uid && g.lastGeneration > now.generation:
+		return wasChanged
+	}
+	return ""
 }
 
 // say tells loudly what has happened.
@@ -407,7 +289,7 @@ func (g *guards) say(k guard, err error) {
 	} else {
 		g.log.Error("somebody has weakened what the API server checks, and it can't be put back: no approval counts before it is", "kind", k.kind, "name", k.name, "what", k.wrong, "error", err)
 	}
-	g.tell(GuardChange{Kind: k.kind, Name: k.name, What: k.wrong, Err: err}, &corev1.ObjectReference{
+	g.tell(GuardChange{Kind: k.kind, Name: k.name, What: k.wrong, Removed: k.wrong == wasRemoved, Err: err}, &corev1.ObjectReference{
 		APIVersion: accessResources[k.kind].GroupVersion().String(), Kind: k.kind, Name: k.name, UID: k.uid,
 	})
 }

@@ -33,7 +33,7 @@ func (*listener) Application(string, *v1alpha1.Application, *v1alpha1.Applicatio
 func (*listener) Project(string, *v1alpha1.AppProject, *v1alpha1.AppProject)       {}
 func (*listener) Freeze(*v1alpha1.Freeze)                                          {}
 
-func (l *listener) Right(RightID) {}
+func (*listener) Right(RightChange) {}
 
 func (l *listener) Guard(n GuardChange) {
 	l.mu.Lock()
@@ -189,6 +189,62 @@ func TestNoApprovalCountsWhileAPolicyCannotBePutBack(t *testing.T) {
 	}
 	if len(l.told) != 1 || !errors.Is(l.told[0].Err, forbidden) {
 		t.Errorf("it is told once, with why: got %+v", l.told)
+	}
+}
+
+func TestAllOfAKindMayBeGone(t *testing.T) {
+	g := &guards{log: slog.New(slog.DiscardHandler), changed: func() {}, news: make(chan struct{}, 1), known: map[string]*guard{}}
+	k := &guard{file: policiesFile, kind: kindBinding, name: "approvals.plumb.dev", uid: "1", generation: 3}
+	g.known[k.id()] = k
+	g.missing(kindPolicy, nil)
+	if why := g.doubt(time.Now()); why != "" {
+		t.Errorf("another kind is gone: %s", why)
+	}
+	g.missing(kindBinding, nil)
+	if g.doubt(time.Now()) == "" {
+		t.Error("all bindings are gone, and approvals count")
+	}
+}
+
+// TestWeakenedBeforeTheAnswer has somebody weaken a policy again while it is being put
+// back: what the API server tells of that comes before its answer.
+func TestWeakenedBeforeTheAnswer(t *testing.T) {
+	for name, c := range map[string]struct {
+		reason string
+		then   func(g *guards, k guard)
+		left   bool
+	}{
+		"nothing": {"it is put back", func(g *guards, k guard) { g.seen(k.kind, k.name, "1", 5, "") }, false},
+		"changed": {"a later generation", func(g *guards, k guard) {
+			g.seen(k.kind, k.name, "1", 5, "")
+			g.seen(k.kind, k.name, "1", 6, "")
+		}, true},
+		"removed": {"what was put back is gone", func(g *guards, k guard) {
+			g.seen(k.kind, k.name, "1", 5, "")
+			g.seen(k.kind, k.name, "1", 0, wasRemoved)
+		}, true},
+		"made anew": {"it is another one", func(g *guards, k guard) {
+			g.seen(k.kind, k.name, "1", 0, wasRemoved)
+			g.seen(k.kind, k.name, "2", 1, "")
+		}, true},
+		"removed before": {"it was another one", func(g *guards, k guard) { g.seen(k.kind, k.name, "0", 0, wasRemoved) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := &guards{log: slog.New(slog.DiscardHandler), changed: func() {}, news: make(chan struct{}, 1), known: map[string]*guard{}}
+			g.tell = func(GuardChange, *corev1.ObjectReference) {}
+			k := &guard{file: policiesFile, kind: kindPolicy, name: "approvals.plumb.dev", uid: "1", generation: 3}
+			g.known[k.id()] = k
+			g.seen(k.kind, k.name, "1", 4, "")
+			was := *k
+			c.then(g, was)
+			live := &unstructured.Unstructured{Object: map[string]any{
+				"kind": kindPolicy, "metadata": map[string]any{"name": k.name, "uid": "1", "generation": int64(5), "resourceVersion": "9"},
+			}}
+			left := g.mended(was, live, nil)
+			if doubted := g.doubt(time.Now().Add(time.Hour)) != ""; left != c.left || doubted != c.left {
+				t.Errorf("%s: to be mended %v, approvals are doubted %v", c.reason, left, doubted)
+			}
+		})
 	}
 }
 

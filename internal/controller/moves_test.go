@@ -84,6 +84,9 @@ func TestWhoMayLeaveAProjectThatAsksForApprovals(t *testing.T) {
 				return apps(dev).DeleteCollection(context.Background(), metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}}, metav1.ListOptions{FieldSelector: "metadata.name=bare"})
 			})
 			denied(t, "to give up what goes with it", reason, orphan(dev, "held"))
+			denied(t, "to leave behind what another kind of source made", reason, func() error {
+				return patch(t, dev, group, v1alpha1.ApplicationResource, ns, "held", map[string]any{"metadata": map[string]any{"annotations": map[string]any{"plumb.dev/leave-behind": "module"}}})
+			})
 			allowed(t, "another change", func() error {
 				return patch(t, dev, group, v1alpha1.ApplicationResource, ns, "held", map[string]any{"spec": map[string]any{"destination": map[string]any{"namespace": "x"}}})
 			})
@@ -122,10 +125,13 @@ func TestWhoMayLeaveBehindWhatNeedsApproval(t *testing.T) {
 				Delete(t.Context(), name, metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
 		}
 	}
-	denied(t, "to leave it behind", "leave behind what it holds", remove("bare"))
+	denied(t, "to leave it behind", "leave behind what the Application holds", remove("bare"))
 	allowed(t, "to delete it with all that it holds", remove("held"))
-	denied(t, "to give up what goes with it", "leave behind what it holds", func() error {
+	denied(t, "to give up what goes with it", "leave behind what the Application holds", func() error {
 		return patch(t, dev, v1alpha1.Group, v1alpha1.ApplicationResource, ns, "held", map[string]any{"metadata": map[string]any{"finalizers": nil}})
+	})
+	denied(t, "to leave behind what another kind of source made", "leave behind what the Application holds", func() error {
+		return patch(t, dev, v1alpha1.Group, v1alpha1.ApplicationResource, ns, "held", map[string]any{"metadata": map[string]any{"annotations": map[string]any{"plumb.dev/leave-behind": "module"}}})
 	})
 	w.patch(t, engine.Key{Group: v1alpha1.Group, Namespace: ns, Name: "held"}, `{"metadata":{"finalizers":null}}`)
 }

@@ -35,6 +35,14 @@ type Right struct {
 	Created time.Time
 }
 
+// RightChange is what has become of a role or binding.
+type RightChange struct {
+	ID RightID
+	// Now is what it says by itself; nil where that is nothing about Plumb's objects.
+	Now  *Right
+	Gone bool
+}
+
 // The kinds of rights.
 const (
 	kindRole               = "Role"
@@ -59,7 +67,7 @@ type rights struct {
 	log *slog.Logger
 	// groups are the API groups that Plumb serves.
 	groups          []string
-	changed         func(RightID)
+	changed         func(RightChange)
 	roles           *mirror.Mirror[*rbacv1.Role]
 	clusterRoles    *mirror.Mirror[*rbacv1.ClusterRole]
 	bindings        *mirror.Mirror[*rbacv1.RoleBinding]
@@ -121,14 +129,48 @@ func trimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
 
 // tell passes on what has changed once all is known.
 func tell[T mirror.Object](r *rights, kind string, old, now T) {
+	if !r.live.Load() {
+		return
+	}
 	var none T
-	named := now
 	if now == none {
-		named = old
+		r.changed(RightChange{ID: RightID{kind, old.GetNamespace(), old.GetName()}, Gone: true})
+		return
 	}
-	if r.live.Load() {
-		r.changed(RightID{kind, named.GetNamespace(), named.GetName()})
+	c := RightChange{ID: RightID{kind, now.GetNamespace(), now.GetName()}}
+	for _, right := range r.alone(any(now)) {
+		if right.RightID == c.ID {
+			c.Now = &right
+		}
 	}
+	r.changed(c)
+}
+
+// alone works out what one object says, with the role that it speaks of.
+func (r *rights) alone(object any) []Right {
+	var roles []*rbacv1.Role
+	var clusterRoles []*rbacv1.ClusterRole
+	find := func(namespace string, ref rbacv1.RoleRef) {
+		if role, ok := r.clusterRoles.Get("", ref.Name); ok && ref.Kind == kindClusterRole {
+			clusterRoles = append(clusterRoles, role)
+		}
+		if role, ok := r.roles.Get(namespace, ref.Name); ok && ref.Kind == kindRole {
+			roles = append(roles, role)
+		}
+	}
+	switch o := object.(type) {
+	case *rbacv1.Role:
+		roles = append(roles, o)
+	case *rbacv1.ClusterRole:
+		clusterRoles = append(clusterRoles, o)
+	case *rbacv1.RoleBinding:
+		find(o.Namespace, o.RoleRef)
+		return rightsOf(r.groups, roles, clusterRoles, []*rbacv1.RoleBinding{o}, nil)
+	case *rbacv1.ClusterRoleBinding:
+		find("", o.RoleRef)
+		return rightsOf(r.groups, roles, clusterRoles, nil, []*rbacv1.ClusterRoleBinding{o})
+	}
+	return rightsOf(r.groups, roles, clusterRoles, nil, nil)
 }
 
 // run mirrors until ctx is done, and lets it be where Plumb may not.
@@ -153,7 +195,7 @@ func (r *rights) run(ctx context.Context) {
 		}
 	}
 	r.live.Store(true)
-	r.changed(RightID{})
+	r.changed(RightChange{})
 	<-ctx.Done()
 }
 

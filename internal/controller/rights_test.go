@@ -1,12 +1,20 @@
 package controller
 
 import (
+	"context"
+	"log/slog"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/localkube/kubetest"
 )
 
 func TestRightsOf(t *testing.T) {
@@ -79,4 +87,91 @@ func TestRightsOf(t *testing.T) {
 	if a == b || len(a) > mostText+40 {
 		t.Errorf("long texts are told apart by %d bytes: %s", len(a), a)
 	}
+}
+
+// heard is told of rights.
+type heard struct{ told chan RightChange }
+
+func (h heard) Right(c RightChange) { h.told <- c }
+
+func (heard) Application(string, *v1alpha1.Application, *v1alpha1.Application) {}
+func (heard) Project(string, *v1alpha1.AppProject, *v1alpha1.AppProject)       {}
+func (heard) Freeze(*v1alpha1.Freeze)                                          {}
+func (heard) Guard(GuardChange)                                                {}
+
+// TestRightsThatMayNotBeSeen has all go on where Plumb may not list roles.
+func TestRightsThatMayNotBeSeen(t *testing.T) {
+	admin := kubernetes.NewForConfigOrDie(kubetest.Config(t))
+	installed, err := Install(t.Context(), kubetest.Config(t), false, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := "no-rights-" + kubetest.Namespace(t)
+	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: []rbacv1.PolicyRule{{
+		APIGroups: []string{"", "plumb.dev", "argoproj.io"}, Resources: []string{"*"}, Verbs: []string{"*"},
+	}}}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: kindClusterRole, Name: name},
+		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}},
+	}
+	if _, err := admin.RbacV1().ClusterRoles().Create(t.Context(), role, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.RbacV1().ClusterRoleBindings().Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = admin.RbacV1().ClusterRoleBindings().Delete(context.Background(), name, metav1.DeleteOptions{})
+		_ = admin.RbacV1().ClusterRoles().Delete(context.Background(), name, metav1.DeleteOptions{})
+	})
+	for user, sees := range map[string]bool{"": true, name: false} {
+		config := kubetest.Config(t)
+		config.Impersonate.UserName = user
+		h, logged := heard{told: make(chan RightChange, 1000)}, &lines{}
+		c, err := New(Options{Config: config, Installed: installed, Declared: h, Log: slog.New(slog.NewTextHandler(logged, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		if err := c.Start(ctx, &sink{}); err != nil {
+			t.Fatal(err)
+		}
+		if !sees {
+			eventually(t, "it is said that rights are not recorded", func() bool {
+				return strings.Contains(logged.String(), "are not recorded: Plumb may not list and watch them")
+			})
+			if _, ok := c.Rights(); ok {
+				t.Error("rights are told that may not be seen")
+			}
+			continue
+		}
+		if c := <-h.told; c != (RightChange{}) {
+			t.Errorf("told first is %+v", c)
+		}
+		rights, ok := c.Rights()
+		if !ok || !slices.ContainsFunc(rights, func(r Right) bool {
+			return r.Text == "ClusterRoleBinding "+name+" binds ClusterRole "+name+" to User "+name
+		}) {
+			t.Errorf("rights are %v %v", ok, rights)
+		}
+	}
+}
+
+// lines keeps what is logged.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }

@@ -138,6 +138,9 @@ type Trial struct {
 	Healthy, Suspended bool
 	// Pinned Applications stay where they are.
 	Pinned bool
+	// Broken tells that its sync has failed, and that what is declared keeps from
+	// finding out what else there is to do: nothing tries it again.
+	Broken bool
 	// Held tells that the sync was held back when it was last looked at.
 	Held bool
 	// To names the revision that was healthy last; empty where there is none.
@@ -148,12 +151,14 @@ type Trial struct {
 func failing(f Facts) (RollBack, bool) {
 	t := f.Trial
 	switch {
-	case t == nil, f.Deleting, f.Paused, f.Refused != "", f.Unavailable != "", f.Requested:
+	case t == nil, f.Deleting, f.Paused, f.Refused != "" && !t.Broken, f.Unavailable != "", f.Requested:
 		return RollBack{}, false
 	case f.Gates.Frozen != "", f.Running != nil && underWay(f) != nil: // what is held back is not late
 		return RollBack{}, false
 	case t.Pinned, t.Held, t.Healthy, t.Suspended, t.To == "":
 		return RollBack{}, false
+	case t.Broken:
+		return RollBack{"its sync failed, and what is left to do can't be planned"}, true
 	case f.Running == nil && failedForGood(f):
 		return RollBack{"its sync failed for good"}, true
 	case !f.Now.Before(t.Since.Add(t.Deadline)):

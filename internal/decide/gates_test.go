@@ -65,6 +65,8 @@ func TestGated(t *testing.T) {
 		"HeldUntilNow":    {"what was held back is not late", Facts{Policy: automated(), Desired: "b", Running: &Run{Desired: "b", Automated: true}, Trial: trial(func(t *Trial) { t.Held = true })}, Continue{}},
 		"NothingToGoBack": {"without a healthy revision there is nowhere to go", Facts{Policy: automated(), Desired: "b", Trial: trial(func(t *Trial) { t.To = "" })}, Idle{"in sync"}},
 		"Blind":           {"what cannot be seen is not judged", Facts{Policy: automated(), Unavailable: "no route", Trial: trial(nil)}, BackOff{now.Add(5 * time.Second), "no route"}},
+		"Broken":          {"what can't be planned since its sync has failed is not tried again", Facts{Policy: automated(), Desired: "b", Refused: "bad", Trial: trial(func(t *Trial) { t.Since, t.Broken = now, true })}, RollBack{"its sync failed, and what is left to do can't be planned"}},
+		"NotEvenBegun":    {"what was not synced has not failed", Facts{Policy: automated(), Desired: "b", Refused: "bad", Trial: trial(nil)}, Idle{"bad"}},
 		"ForGood": {"a sync that nobody tries again has failed", Facts{Policy: limited, Desired: "b", Pending: declared, Last: &Attempt{Desired: "b", Failed: true, Failures: 2, At: now},
 			Trial: trial(func(t *Trial) { t.Since = now })}, RollBack{"its sync failed for good"}},
 		"TriedAgain": {"one that is tried again has not", Facts{Policy: limited, Desired: "b", Pending: declared, Last: &Attempt{Desired: "b", Failed: true, Failures: 1, At: now},

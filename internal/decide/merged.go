@@ -20,8 +20,9 @@ type Pull struct {
 type Merged struct {
 	Start Start
 	// Back is set where it is not to what Git has now, Forced, where somebody asks for
-	// more than what is declared: to force, to replace.
-	Back, Forced bool
+	// more than what is declared: to force, to replace. Part is set where it is some of
+	// what is declared.
+	Back, Forced, Part bool
 	// Named is set where the policy names approvers. Need is how many it asks for.
 	Named    bool
 	Need     int
@@ -80,6 +81,8 @@ func (m Merged) barred() string {
 		return "syncs are not automated, and nobody has asked for one"
 	case m.Forced:
 		return "more is asked for than what is declared"
+	case m.Part:
+		return "only a part of what has come by one is asked for"
 	case m.RejectedBy != "":
 		return m.RejectedBy + " has rejected a plan of this revision"
 	case m.Applied:

@@ -282,7 +282,7 @@ func (p *pass) heard(c *v1alpha1.Plan) verdict {
 	case enough:
 		v.standing = decide.Approved
 	default:
-		v.recall(c, now)
+		p.recall(&v, c, now)
 	}
 	return v
 }

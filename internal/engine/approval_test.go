@@ -57,6 +57,9 @@ func (f *fakePlans) Propose(_ context.Context, _ *v1alpha1.Application, _ Key, c
 }
 
 func (f *fakePlans) WriteStatus(_ context.Context, c *v1alpha1.Plan, status v1alpha1.PlanStatus) error {
+	if f.fail != nil {
+		return f.fail
+	}
 	for i, old := range f.plans {
 		if old.Name == c.Name {
 			next := old.DeepCopy()
@@ -596,4 +599,31 @@ func approvedBy(r Record) string {
 		return ""
 	}
 	return fmt.Sprintf(" (approved by %s)", strings.Join(r.Approvers, ", "))
+}
+
+// TestAPlanThatCantBeWritten is recorded once, however often its status is tried to be
+// written.
+func TestAPlanThatCantBeWritten(t *testing.T) {
+	s, f := newApprovalStory(t)
+	ledger := &fakeLedger{s: s}
+	s.e.Ledger = ledger
+	s.git.commit(files("web", "1"))
+	s.app("web", approval(nil))
+	s.run()
+	before := len(ledger.kept)
+	f.fail = errors.New("the API server is full")
+	f.said("ann", v1alpha1.DecisionApprove)
+	for range 10 {
+		s.clock.now = s.clock.now.Add(2 * time.Second)
+		s.run()
+	}
+	if n := len(ledger.kept) - before; n != 1 {
+		t.Errorf("an approval was recorded %d times", n)
+	}
+	f.fail = nil
+	s.clock.now = s.clock.now.Add(2 * time.Second)
+	s.run()
+	if last := f.plans[len(f.plans)-1]; last.Status.Phase != v1alpha1.PlanApplied {
+		t.Errorf("it is %s: %s", last.Status.Phase, last.Status.Message)
+	}
 }

@@ -49,11 +49,26 @@ func (p *pass) arrived() {
 			p.st.arrivedDrift[r.Ref.Address()] = true
 		}
 	}
-	p.st.arrivedAs = p.st.desired.hash
 	p.st.arrivals = make([]arrival, len(sources))
 	for i, s := range sources {
 		p.st.arrivals[i] = arrival{s.RepoURL, p.st.desired.seen[i]}
 	}
+	if p.st.settledAs == p.st.desired.hash || p.synced() {
+		p.st.settled, p.st.settledAs = p.st.arrivals, p.st.desired.hash
+	}
+}
+
+// synced tells whether what is declared now is what was synced last, as a whole. What
+// was found there when nothing had been synced yet counts, too.
+func (p *pass) synced() bool {
+	if l := p.st.last; l != nil {
+		return l.whole && !l.failed && l.desired == p.st.desired.hash
+	}
+	h := p.app.Status.History
+	if len(h) == 0 {
+		return p.st.settledAs == ""
+	}
+	return p.ofSources(&h[len(h)-1]) && slices.Equal(h[len(h)-1].RevisionsOf(), p.st.desired.seen)
 }
 
 // before is the revision of a source that the changes were made after; empty where
@@ -174,8 +189,13 @@ func parentsOf(raw []byte) []string {
 	var out []string
 	head, _ := headOf(raw)
 	for line := range bytes.Lines(head) {
-		if id, ok := strings.CutPrefix(strings.TrimSuffix(string(line), "\n"), "parent "); ok {
-			out = append(out, id)
+		key, value, _ := strings.Cut(strings.TrimSuffix(string(line), "\n"), " ")
+		switch key {
+		case "tree":
+		case "parent":
+			out = append(out, value)
+		default: // what comes later under this name is none for Git
+			return out
 		}
 	}
 	return out

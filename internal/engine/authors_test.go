@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -149,5 +150,12 @@ func TestTooManyAuthorsHideNobody(t *testing.T) {
 	s.tell("a commit of a crowd")
 	if len(f.plans) > 0 || !strings.Contains(s.text.String(), "too many people have made the change") {
 		t.Errorf("who is not told of may approve:\n%s", s.text.String())
+	}
+}
+
+func TestParentsAreWhatGitTakesForThem(t *testing.T) {
+	raw := "tree 1\nparent a\nparent b\nauthor x\nparent c\ncommitter x\ngpgsig -\n parent d\n\nparent e\n"
+	if got := parentsOf([]byte(raw)); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("got %v", got)
 	}
 }

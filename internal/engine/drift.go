@@ -51,7 +51,7 @@ func (p *pass) noteDrift() {
 }
 
 // ended brings what is known of drift up to date, and tells what of it has ended.
-func (p *pass) ended(now map[plan.Address]*driver.Resource, at metav1.Time) (all []v1alpha1.DriftStatus, healed, gone []string) {
+func (p *pass) ended(now map[plan.Address]*driver.Resource, at metav1.Time) (all []v1alpha1.DriftStatus, healed, gone endedDrift) {
 	for _, d := range p.st.drifts {
 		if d.Until != nil {
 			all = append(all, d)
@@ -60,31 +60,41 @@ func (p *pass) ended(now map[plan.Address]*driver.Resource, at metav1.Time) (all
 		address := addressOfDrift(d)
 		if r := now[address]; r != nil {
 			fresh := driftStatus(r, d.Since)
-			fresh.Manager, fresh.User = cmp.Or(fresh.Manager, d.Manager), d.User
+			fresh.Manager, fresh.User, fresh.ImpersonatedBy = cmp.Or(fresh.Manager, d.Manager), d.User, d.ImpersonatedBy
 			all = append(all, fresh)
 			continue
 		}
 		d.Until, d.Ended = &at, v1alpha1.DriftGone
-		text := string(address)
-		var more []string
-		if lasted := at.Sub(d.Since.Time); lasted > 0 {
-			more = append(more, fmt.Sprintf("after %s", lasted))
-		}
-		if d.User != "" {
-			more = append(more, "changed by "+d.User)
-		}
-		if len(more) > 0 {
-			text += " (" + strings.Join(more, ", ") + ")"
-		}
 		if p.mended(string(address)) {
 			d.Ended = v1alpha1.DriftReverted
-			healed = append(healed, text)
+			healed.add(d)
 		} else {
-			gone = append(gone, text)
+			gone.add(d)
 		}
 		all = append(all, d)
 	}
 	return all, healed, gone
+}
+
+// endedDrift is what is told of drift that has ended, and who had made it.
+type endedDrift struct{ texts, by []string }
+
+func (e *endedDrift) add(d v1alpha1.DriftStatus) {
+	text := string(addressOfDrift(d))
+	var more []string
+	if lasted := d.Until.Sub(d.Since.Time); lasted > 0 {
+		more = append(more, fmt.Sprintf("after %s", lasted))
+	}
+	if d.User != "" {
+		more = append(more, "changed by "+d.User)
+		if !slices.Contains(e.by, d.User) {
+			e.by = append(e.by, d.User)
+		}
+	}
+	if len(more) > 0 {
+		text += " (" + strings.Join(more, ", ") + ")"
+	}
+	e.texts = append(e.texts, text)
 }
 
 // came gives the drift that is new.
@@ -105,7 +115,7 @@ func (p *pass) came(now map[plan.Address]*driver.Resource, at metav1.Time) []v1a
 		if r.Drift != nil {
 			t.Written = r.Drift.Written
 		}
-		d.User = p.who(t)
+		p.who(&d, t)
 		out = append(out, d)
 	}
 	slices.SortFunc(out, func(a, b v1alpha1.DriftStatus) int { return cmp.Compare(addressOfDrift(a), addressOfDrift(b)) })
@@ -119,18 +129,18 @@ const (
 	witnessTime  = 30 * time.Second
 )
 
-// who asks who has left a trace, and has the Application looked at again where that
+// who finds out who has left a trace, and has the Application looked at again where that
 // may be known later.
-func (p *pass) who(t Trace) string {
+func (p *pass) who(d *v1alpha1.DriftStatus, t Trace) {
 	if p.e.Witnesses == nil || isModule(p.app) {
-		return ""
+		return
 	}
 	t.Server, t.Cluster = p.target.Server, p.cluster
-	user, later := p.e.Witnesses.Who(t)
-	if user == "" && later {
+	who, later := p.e.Witnesses.Who(t)
+	d.User, d.ImpersonatedBy = who.User, who.Through
+	if who.User == "" && later {
 		p.e.queue.addAfter(p.key, max(witnessPause, p.e.Clock.Now().Sub(t.Found))) // ever more seldom
 	}
-	return user
 }
 
 func traceOf(d v1alpha1.DriftStatus) Trace {
@@ -149,7 +159,7 @@ func (p *pass) identify() {
 	now := p.e.Clock.Now()
 	for i := range p.st.drifts {
 		if d := &p.st.drifts[i]; d.User == "" && now.Sub(d.Since.Time) < witnessTime {
-			d.User = p.who(traceOf(*d))
+			p.who(d, traceOf(*d))
 		}
 	}
 }
@@ -179,7 +189,7 @@ func lasting(all []v1alpha1.DriftStatus) []v1alpha1.DriftStatus {
 }
 
 // recordDrift tells the ledger.
-func (p *pass) recordDrift(came []v1alpha1.DriftStatus, healed, gone []string) {
+func (p *pass) recordDrift(came []v1alpha1.DriftStatus, healed, gone endedDrift) {
 	if len(came) > 0 {
 		var texts []string
 		for _, d := range came {
@@ -192,35 +202,35 @@ func (p *pass) recordDrift(came []v1alpha1.DriftStatus, healed, gone []string) {
 			}
 			texts = append(texts, text)
 		}
-		p.note(Record{Kind: RecordDriftFound, Actor: whoDrifts(came), Message: "changed where it runs: " + names(texts)})
+		who := whoDrifts(came)
+		p.note(Record{Kind: RecordDriftFound, Actor: who.User, ActorThrough: who.Through, Message: "changed where it runs: " + names(texts)})
 	}
-	if len(healed) > 0 {
-		p.note(Record{Kind: RecordDriftHealed, Message: "as declared again: " + names(healed)})
+	if len(healed.texts) > 0 {
+		p.note(Record{Kind: RecordDriftHealed, ChangedBy: healed.by, Message: "as declared again: " + names(healed.texts)})
 	}
-	if len(gone) > 0 {
-		p.note(Record{Kind: RecordDriftEnded, Message: "as declared again: " + names(gone)})
+	if len(gone.texts) > 0 {
+		p.note(Record{Kind: RecordDriftEnded, ChangedBy: gone.by, Message: "as declared again: " + names(gone.texts)})
 	}
 }
 
 // whoDrifts is who has changed all of it, if it was one.
-func whoDrifts(came []v1alpha1.DriftStatus) string {
-	who := map[string]bool{}
-	for _, d := range came {
+func whoDrifts(came []v1alpha1.DriftStatus) Witnessed {
+	var sole Witnessed
+	for i, d := range came {
+		who := Witnessed{d.User, d.ImpersonatedBy}
 		switch {
 		case d.User != "":
-			who[d.User] = true
 		case d.Manager != "":
-			who["manager:"+d.Manager] = true // a name that its user has chosen: no proof of who it was
+			who.User = "manager:" + d.Manager // a name that its user has chosen: no proof of who it was
 		default:
-			who["unknown"] = true
+			who.User = "unknown"
 		}
-	}
-	for one := range who {
-		if len(who) == 1 {
-			return one
+		if i > 0 && who != sole {
+			return Witnessed{User: "unknown"}
 		}
+		sole = who
 	}
-	return "unknown"
+	return sole
 }
 
 func driftStatus(r *driver.Resource, since metav1.Time) v1alpha1.DriftStatus {

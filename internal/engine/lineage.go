@@ -12,31 +12,79 @@ import (
 type lineage struct {
 	history
 	compared source.Compared
-	// head is the commit that was looked at.
-	head string
+	// head is the commit that was looked at, left, where it had left the branch. It is
+	// empty where that is to be found, for the last commit that came by it.
+	head, left string
 }
 
 // covers looks whether all between base and end is what was looked at, else, whether
 // all since a commit before end is.
 func (l lineage) covers(ctx context.Context, base, end, name string) (coverage, error) {
+	other := coverage{why: shortRevisions([]string{end}) + " holds other changes than " + name + " had when it was approved"}
 	back, err := l.trunk(ctx, end, base)
 	if err != nil {
 		return coverage{}, err
 	}
-	for _, start := range append([]string{base}, back...) {
-		same, err := l.same(ctx, start, end)
-		if err != nil && !errors.Is(err, errNoBase) {
+	if len(back) == 0 {
+		return other, nil
+	}
+	last := l.left == ""
+	if last {
+		// What the branch had by then was not looked at, however it has come into head:
+		// base may be far behind.
+		if l.left, err = l.mergeBase(ctx, back[0], l.head); errors.Is(err, errNoBase) {
+			return other, nil
+		} else if err != nil {
 			return coverage{}, err
 		}
-		if same {
-			return coverage{start: start}, nil
+	}
+	at := func(id string) source.Resolved { return source.Resolved{Revision: id} }
+	approved, err := l.compared.Differences(ctx, l.spec, at(l.left), at(l.head), l.cred, mostFiles)
+	if err != nil {
+		return coverage{}, err
+	}
+	if last {
+		if whole, err := l.whole(ctx, approved, end); err != nil || !whole {
+			return other, err
 		}
 	}
-	return coverage{why: shortRevisions([]string{end}) + " holds other changes than " + name + " had when it was approved"}, nil
+	for _, start := range append([]string{base}, back...) {
+		come, err := l.compared.Differences(ctx, l.spec, at(start), at(end), l.cred, mostFiles)
+		if err != nil {
+			return coverage{}, err
+		}
+		if partOf(come, approved) {
+			return coverage{start: start, left: l.left}, nil
+		}
+	}
+	return other, nil
+}
+
+// partOf tells whether the difference between two commits of the branch is part of what
+// was looked at: each file as it was there before, and as it was there afterwards.
+// So it is the same whether the host has merged, squashed or rebased; and where a
+// merge was made by hand, what was slipped in by it is not.
+func partOf(come, approved map[string]source.Difference) bool {
+	for name, change := range come {
+		if approved[name] != change {
+			return false
+		}
+	}
+	return true
+}
+
+// whole tells whether a commit has all that was looked at, as it was there: of a merge
+// that was made by hand, something may have been left out.
+func (l lineage) whole(ctx context.Context, approved map[string]source.Difference, end string) (bool, error) {
+	if end == l.head {
+		return true, nil
+	}
+	has, err := l.compared.Differences(ctx, l.spec, source.Resolved{Revision: l.left}, source.Resolved{Revision: end}, l.cred, mostFiles)
+	return partOf(approved, has), err
 }
 
 // trunk are the commits of a branch before one of them, the nearest first, as far as
-// another.
+// another, with that one.
 func (l lineage) trunk(ctx context.Context, end, base string) ([]string, error) {
 	var out []string
 	next := end
@@ -47,40 +95,14 @@ func (l lineage) trunk(ctx context.Context, end, base string) ([]string, error) 
 			return false
 		}
 		parents := parentsOf(o.Raw)
-		if len(parents) == 0 || parents[0] == base || len(out) == mostBack {
+		if len(parents) == 0 || len(out) == mostBack {
 			return false
 		}
 		next = parents[0]
 		out = append(out, next)
-		return true
+		return next != base
 	})
 	return out, err
-}
-
-// same tells whether the difference between two commits of the branch is part of what
-// was looked at: each file as it was there before, and as it was there afterwards.
-// So it is the same whether the host has merged, squashed or rebased; and where a
-// merge was made by hand, what was slipped in by it is not.
-func (l lineage) same(ctx context.Context, start, end string) (bool, error) {
-	left, err := l.mergeBase(ctx, start, l.head)
-	if err != nil {
-		return false, err
-	}
-	at := func(id string) source.Resolved { return source.Resolved{Revision: id} }
-	approved, err := l.compared.Differences(ctx, l.spec, at(left), at(l.head), l.cred, mostFiles)
-	if err != nil {
-		return false, err
-	}
-	come, err := l.compared.Differences(ctx, l.spec, at(start), at(end), l.cred, mostFiles)
-	if err != nil {
-		return false, err
-	}
-	for name, change := range come {
-		if approved[name] != change {
-			return false, nil
-		}
-	}
-	return true, nil
 }
 
 var errNoBase = errors.New("there is not one commit that both have left")

@@ -89,11 +89,12 @@ func (p *pass) lookAtMerges(ctx context.Context) {
 	p.merged = p.mergesOfSources(ctx)
 }
 
-// mergesOfSources looks at each source that has changed since there was nothing to do.
+// mergesOfSources looks at each source that has changed since nothing was declared but
+// what was synced.
 func (p *pass) mergesOfSources(ctx context.Context) *merged {
 	m, d := &merged{}, p.st.desired
 	declared := p.app.Spec.GetSources()
-	if len(p.st.arrivals) != len(declared) || len(d.revisions) != len(declared) {
+	if len(p.st.settled) != len(declared) || len(d.revisions) != len(declared) {
 		m.problem = "it was not seen in sync before the change"
 		return m
 	}
@@ -103,7 +104,7 @@ func (p *pass) mergesOfSources(ctx context.Context) *merged {
 		return m
 	}
 	for i, s := range sources {
-		a, now := p.st.arrivals[i], d.revisions[i]
+		a, now := p.st.settled[i], d.revisions[i]
 		switch {
 		case a.repo != s.source.RepoURL:
 			m.problem = "it has other sources than before"
@@ -129,20 +130,35 @@ func (p *pass) mergesOfSources(ctx context.Context) *merged {
 // changedElse says what else than Git has changed since there was nothing to do.
 func (p *pass) changedElse(ctx context.Context) string {
 	const what = "something else than Git has changed, too: the Application, its inputs, or what it uses from elsewhere"
-	id := p.st.arrivedAs + " " + p.st.desired.hash
-	if p.st.elseOf != id {
-		same, err := p.meansTheSame(ctx)
-		if err != nil {
-			p.e.Log.Warn("what an Application uses from elsewhere can't be compared", "application", p.key.String(), "error", err)
-			p.e.queue.addAfter(p.key, comparePause)
-			return "what it uses from elsewhere can't be compared just now (Plumb's log says why)"
+	id, now := p.st.settledAs+" "+p.st.desired.hash, p.e.Clock.Now()
+	known := &p.st.elsewhere
+	if known.of != id || !known.again.IsZero() && !now.Before(known.again) {
+		failures := 0
+		if known.of == id {
+			failures = known.failures
 		}
-		p.st.elseOf, p.st.elseSays = id, ""
-		if !same {
-			p.st.elseSays = what
+		*known = elsewhere{of: id}
+		switch same, err := p.meansTheSame(ctx); {
+		case err != nil:
+			p.e.Log.Warn("what an Application uses from elsewhere can't be compared", "application", p.key.String(), "error", err)
+			known.says = "what it uses from elsewhere can't be compared just now (Plumb's log says why)"
+			known.failures, known.again = failures+1, now.Add(min(comparePause<<min(failures, 10), longestPause))
+		case !same:
+			known.says = what
 		}
 	}
-	return p.st.elseSays
+	if !known.again.IsZero() {
+		p.e.queue.addAfter(p.key, known.again.Sub(now))
+	}
+	return known.says
+}
+
+// elsewhere is what else than Git has changed: says, from when to when it is known of,
+// and where it could not be found out, how often, and when to try again.
+type elsewhere struct {
+	of, says string
+	failures int
+	again    time.Time
 }
 
 // meansTheSame tells whether the revisions of now and those from before still mean
@@ -159,13 +175,13 @@ func (p *pass) meansTheSame(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	var before []string
-	for _, a := range p.st.arrivals {
+	for _, a := range p.st.settled {
 		before = append(before, a.revision)
 	}
 	for _, was := range []struct {
 		revisions []string
 		hash      string
-	}{{before, p.st.arrivedAs}, {p.st.desired.revisions, p.st.desired.hash}} {
+	}{{before, p.st.settledAs}, {p.st.desired.revisions, p.st.desired.hash}} {
 		r.revisions = was.revisions
 		now, err := p.e.want(ctx, r, nil)
 		if err != nil {
@@ -190,6 +206,7 @@ func (p *pass) mergesOf(ctx context.Context, s resolved, base, head string) ([]a
 		return nil, "it follows no branch"
 	}
 	var pulls []arrivedBy
+	left := map[string]string{} // where each had left the branch
 	for end := head; ; {
 		m := p.e.Merges.Of(ctx, s.source.RepoURL, end)
 		if !m.Again.IsZero() {
@@ -206,11 +223,11 @@ func (p *pass) mergesOf(ctx context.Context, s resolved, base, head string) ([]a
 			return nil, fmt.Sprintf("over %d have come at once", mostMerges)
 		}
 		pulls = append(pulls, arrivedBy{m, end})
-		start, why := p.covered(ctx, compared, s, m, base, end)
-		if why != "" || start == base {
-			return pulls, why
+		c := p.covered(ctx, compared, s, m, left[m.Head], base, end)
+		if c.why != "" || c.start == base {
+			return pulls, c.why
 		}
-		end = start
+		end, left[m.Head] = c.start, c.left
 	}
 }
 
@@ -218,6 +235,8 @@ func (p *pass) mergesOf(ctx context.Context, s resolved, base, head string) ([]a
 // that can't be told.
 type coverage struct {
 	start, why string
+	// left is where what was looked at had left the branch.
+	left string
 	// failures is how often it could not be found out, and again, when to try once more.
 	failures int
 	again    time.Time
@@ -226,21 +245,21 @@ type coverage struct {
 // coverages remembers them.
 type coverages struct {
 	mu    sync.Mutex
-	known map[[4]string]coverage
+	known map[[5]string]coverage
 }
 
-func (c *coverages) get(id [4]string) (coverage, bool) {
+func (c *coverages) get(id [5]string) (coverage, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	known, ok := c.known[id]
 	return known, ok
 }
 
-func (c *coverages) put(id [4]string, what coverage) {
+func (c *coverages) put(id [5]string, what coverage) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.known == nil || len(c.known) >= mostCovered {
-		c.known = map[[4]string]coverage{}
+		c.known = map[[5]string]coverage{}
 	}
 	c.known[id] = what
 }
@@ -249,19 +268,19 @@ func (c *coverages) put(id [4]string, what coverage) {
 func (p *pass) covered(ctx context.Context, from interface {
 	source.Compared
 	source.Signed
-}, s resolved, m Merge, base, end string) (start, why string) {
-	id := [4]string{s.spec.Repo, base, end, m.Head}
+}, s resolved, m Merge, left, base, end string) coverage {
+	id := [5]string{s.spec.Repo, left, base, end, m.Head}
 	now := p.e.Clock.Now()
 	known, ok := p.e.coverages.get(id)
 	if ok && (known.again.IsZero() || now.Before(known.again)) {
 		if !known.again.IsZero() {
 			p.e.queue.addAfter(p.key, known.again.Sub(now))
 		}
-		return known.start, known.why
+		return known
 	}
 	ctx, cancel := context.WithTimeout(ctx, compareTime)
 	defer cancel()
-	l := lineage{history: history{signed: from, spec: s.spec, cred: s.cred}, compared: from, head: m.Head}
+	l := lineage{history: history{signed: from, spec: s.spec, cred: s.cred}, compared: from, head: m.Head, left: left}
 	c, err := l.covers(ctx, base, end, m.URL)
 	switch {
 	case err != nil && source.ReasonOf(err) == source.ReasonRevisionNotFound:
@@ -273,7 +292,7 @@ func (p *pass) covered(ctx context.Context, from interface {
 		c = coverage{why: "what has come by " + m.URL + " can't be found out just now (Plumb's log says why)", failures: known.failures + 1, again: now.Add(pause)}
 	}
 	p.e.coverages.put(id, c)
-	return c.start, c.why
+	return c
 }
 
 // takeMerge has the pull requests count by which a proposal's changes have come, or
@@ -334,6 +353,7 @@ func (p *pass) mergedStart(pr *proposal, authors []string) decide.Merged {
 	op := pr.op
 	m := decide.Merged{
 		Start: pr.start, Back: len(op.revisions) > 0 || p.pin != nil, Now: p.e.Clock.Now(),
+		Part:   op.request.Sync != nil && len(op.request.Sync.Resources) > 0,
 		Forced: op.force || op.replace || op.request.Sync != nil && len(op.request.Sync.SyncOptions) > 0,
 		Named:  len(pr.policy.Approvers) > 0, Need: int(pr.policy.Min), ValidFor: pr.policy.Validity(),
 		Drift: p.notOfGit(pr.steps),
@@ -406,9 +426,14 @@ func ofRevisions(c *v1alpha1.Plan, revisions []string) bool {
 
 // recall has the pull requests count that a plan was approved by before. It is that
 // very plan, so all that was found out about them holds: the digest covers what is
-// declared and each step.
-func (v *verdict) recall(c *v1alpha1.Plan, now time.Time) {
+// declared and each step. Where nobody made sure who writes plans since it was made, it
+// is found out anew.
+func (p *pass) recall(v *verdict, c *v1alpha1.Plan, now time.Time) {
 	if len(c.Status.PullRequests) == 0 || !wasApproved(c.Status.Phase) || !c.Spec.Approval.PullRequest {
+		return
+	}
+	made := v1alpha1.Approval{ObjectMeta: metav1.ObjectMeta{Name: c.Name, CreationTimestamp: c.CreationTimestamp}}
+	if p.e.Plans.Doubt(&made) != "" {
 		return
 	}
 	v.recorded = true

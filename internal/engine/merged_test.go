@@ -2,7 +2,9 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -103,11 +105,41 @@ func newMergeStory(t *testing.T, policy func(*v1alpha1.ApprovalPolicy)) (*story,
 	return s, f, g, m
 }
 
-// elsewhere renders something that is in no source of the Application, unless it is
-// asked for what is there now.
-type elsewhere struct{ render.Renderer }
+// broken renders nothing that is asked for as it is now, and counts that.
+type broken struct {
+	render.Renderer
+	asked *int
+}
 
-func (e elsewhere) Render(ctx context.Context, req render.Request) (render.Bundle, error) {
+func (b broken) Render(ctx context.Context, req render.Request) (render.Bundle, error) {
+	if req.Uncached {
+		*b.asked++
+		return render.Bundle{}, errors.New("the chart is gone")
+	}
+	return b.Renderer.Render(ctx, req)
+}
+
+func TestWhatCantBeComparedIsAskedForSeldom(t *testing.T) {
+	s, f, g, m := newMergeStory(t, nil)
+	n := 0
+	s.e.Renderer = broken{s.e.Renderer, &n}
+	g.branch("work", files("web", "2", "1"), eve, "commit-1")
+	g.push(files("web", "2", "1"), "commit-1", "work")
+	m.of["commit-2"] = s.pull(nil)
+	for range 60 {
+		s.run()
+		s.clock.now = s.clock.now.Add(time.Minute)
+	}
+	if last := f.plans[len(f.plans)-1]; !strings.Contains(last.Status.Message, "can't be compared just now") || n > 12 {
+		t.Errorf("it was asked for %d times in an hour: %s", n, last.Status.Message)
+	}
+}
+
+// elsewhereRenderer renders something that is in no source of the Application, unless it is
+// asked for what is there now.
+type elsewhereRenderer struct{ render.Renderer }
+
+func (e elsewhereRenderer) Render(ctx context.Context, req render.Request) (render.Bundle, error) {
 	b, err := e.Renderer.Render(ctx, req)
 	if !req.Uncached {
 		b.Hash += " of a remote base"
@@ -178,6 +210,42 @@ func TestWhichPullRequestsApprove(t *testing.T) {
 			both := map[string]string{"web/a.yaml": object("ConfigMap", "a", "2"), "web/b.yaml": object("ConfigMap", "b", "1"), "other": "1"}
 			g.branch("work", both, eve, "first", "commit-2")
 			g.push(both, "commit-2", "work")
+			m.of["commit-3"] = s.pull(nil)
+		}, ""},
+		"UpdatedBelow": {"what somebody has pushed does not come by the pull request whose branch was updated with it", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			g.branch("first", one, eve, "commit-1")
+			g.push(files("web", "1", "2"), "commit-1")
+			g.branch("work", two, eve, "first", "commit-2")
+			g.push(two, "commit-2", "work")
+			m.of["commit-3"] = s.pull(nil)
+		}, "commit-2 has not come by one"},
+		"Onto": {"nor where its branch was made anew on top of that", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			g.push(files("web", "1", "2"), "commit-1")
+			g.branch("work", two, eve, "commit-2")
+			g.push(two, "commit-2")
+			m.of["commit-3"] = s.pull(nil)
+		}, "commit-2 has not come by one"},
+		"Forward": {"the branch's commits themselves: nobody knows which of them were there before it was looked at", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			g.push(one, "commit-1")
+			g.push(two, "commit-2")
+			m.of["commit-2"] = s.pull(func(m *Merge) { m.Head = "commit-3" })
+			m.of["commit-3"] = m.of["commit-2"]
+		}, "commit-2 holds other changes"},
+		"ForwardOne": {"the branch's only commit itself", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			g.push(one, "commit-1")
+			m.of["commit-2"] = s.pull(func(m *Merge) { m.Head = "commit-2" })
+		}, ""},
+		"LeftOut": {"a merge made by hand that holds less than the branch", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			g.branch("work", two, eve, "commit-1")
+			g.push(one, "commit-1", "work")
+			m.of["commit-2"] = s.pull(nil)
+		}, "commit-2 holds other changes than https://git.example/shop/pulls/7 had when it was approved"},
+		"Picked": {"part of it was there already", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			g.branch("other", one, eve, "commit-1")
+			g.branch("work", two, eve, "commit-1")
+			g.push(one, "commit-1", "other")
+			g.push(two, "commit-2", "work")
+			m.of["commit-2"] = s.pull(func(m *Merge) { m.Head, m.URL = "other", "https://git.example/shop/pulls/6" })
 			m.of["commit-3"] = s.pull(nil)
 		}, ""},
 		"Pushed": {"no pull request", nil, func(s *story, g fakeBranches, m *fakeMerges) {
@@ -263,7 +331,7 @@ func TestWhichPullRequestsApprove(t *testing.T) {
 			g.branch("work", one, eve, "commit-1")
 			g.push(one, "commit-1", "work")
 			m.of["commit-2"] = s.pull(nil)
-			s.e.Renderer = elsewhere{s.e.Renderer}
+			s.e.Renderer = elsewhereRenderer{s.e.Renderer}
 		}, "something else than Git has changed, too"},
 		"Gone": {"what was approved can't be fetched", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			g.branch("work", nil, eve, "commit-1")
@@ -293,6 +361,40 @@ func TestWhichPullRequestsApprove(t *testing.T) {
 			m.of["commit-2"] = s.pull(nil)
 			s.run()
 			s.app("web", func(a *v1alpha1.Application) { a.Operation = &v1alpha1.Operation{Sync: &v1alpha1.SyncOperation{}} })
+		}, ""},
+		"Part": {"a part of it is not what was looked at", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			s.app("web", func(a *v1alpha1.Application) { a.Spec.SyncPolicy.Automated = nil })
+			s.run()
+			g.branch("work", two, eve, "commit-1")
+			g.push(two, "commit-1", "work")
+			m.of["commit-2"] = s.pull(nil)
+			s.app("web", func(a *v1alpha1.Application) {
+				a.Operation = &v1alpha1.Operation{Sync: &v1alpha1.SyncOperation{Resources: []v1alpha1.SyncOperationResource{{Kind: "ConfigMap", Name: "a"}}}}
+			})
+		}, "only a part of what has come by one is asked for"},
+		"Hook": {"what runs with the next sync is no difference before", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			hook := map[string]string{"web/hook.yaml": object("Job", "hook", "1", "hook=PreSync")}
+			maps.Copy(hook, files("web", "1", "1"))
+			g.push(hook, "commit-1")
+			s.run()
+			both := maps.Clone(hook)
+			maps.Copy(both, one)
+			g.branch("work", both, eve, "commit-2")
+			g.push(both, "commit-2", "work")
+			m.of["commit-3"] = s.pull(nil)
+		}, "commit-2 has not come by one"},
+		"HookMerged": {"where all has come by them", nil, func(s *story, g fakeBranches, m *fakeMerges) {
+			hook := map[string]string{"web/hook.yaml": object("Job", "hook", "1", "hook=PreSync")}
+			maps.Copy(hook, files("web", "1", "1"))
+			g.branch("hooked", hook, eve, "commit-1")
+			g.push(hook, "commit-1", "hooked")
+			m.of["commit-2"] = s.pull(func(m *Merge) { m.Head = "hooked" })
+			s.run()
+			both := maps.Clone(hook)
+			maps.Copy(both, one)
+			g.branch("work", both, eve, "commit-2")
+			g.push(both, "commit-2", "work")
+			m.of["commit-3"] = s.pull(nil)
 		}, ""},
 		"Forced": {"by force is not what was looked at", nil, func(s *story, g fakeBranches, m *fakeMerges) {
 			s.app("web", func(a *v1alpha1.Application) { a.Spec.SyncPolicy.Automated = nil })
@@ -378,6 +480,18 @@ func TestAPullRequestIsNoApprovalForGood(t *testing.T) {
 		s.gates.frozen = nil
 		s.tell("and goes on after a restart")
 		if c := last(f); c.Status.Phase != v1alpha1.PlanApplied || m.asked["commit-2"] != asked {
+			t.Errorf("the plan is %s: %s\n%s", c.Status.Phase, c.Status.Message, s.text.String())
+		}
+	})
+	t.Run("Doubtful", func(t *testing.T) {
+		s, f, _, m := merged(t)
+		s.gates.frozen = []Frozen{{Where: "all projects"}}
+		s.tell("it is merged while all is frozen")
+		f.doubted = map[string]string{last(f).Name: "somebody has weakened what guards plans"}
+		m.of["commit-2"] = Merge{}
+		s.gates.frozen = nil
+		s.tell("nobody knows who has written its status since")
+		if c := last(f); c.Status.Phase != v1alpha1.PlanPending {
 			t.Errorf("the plan is %s: %s\n%s", c.Status.Phase, c.Status.Message, s.text.String())
 		}
 	})

@@ -231,7 +231,10 @@ func (p *pass) end(op *operation, ok bool, why string) {
 			p.st.healProblem = message
 		}
 	} else if !op.dryRun {
-		last := &lastSync{desired: op.desired, failed: !ok, message: message, at: now}
+		last := &lastSync{
+			desired: op.desired, failed: !ok, message: message, at: now,
+			whole: op.scope == decide.Full && len(op.request.Sync.Resources) == 0 && len(op.results) > 0,
+		}
 		if !ok {
 			last.failures = int(op.retry) + 1
 		}

@@ -110,6 +110,7 @@ func (e *Engine) pass(ctx context.Context, key Key) string {
 			e.queue.add(key)
 			return "rerouted"
 		}
+		p.endBroken()
 		p.noteDrift()
 		p.arrived()
 		p.lookAtMerges(ctx)

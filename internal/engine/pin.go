@@ -119,6 +119,7 @@ func (p *pass) trial() *decide.Trial {
 		Since: t.since, Deadline: p.app.Spec.SyncPolicy.GetHealthDeadline(), Healthy: p.sound(),
 		Suspended: p.compared && p.worst() == health.Suspended, Pinned: p.pin != nil, Held: t.held,
 	}
+	out.Broken = p.refused != "" && !p.sourceFailed && p.st.running == nil && p.lastFailed()
 	if h, ok := p.lastHealthy(); ok && p.e.Pins != nil {
 		out.To = shortRevisions(h.RevisionsOf())
 	}
@@ -130,9 +131,28 @@ func (p *pass) trial() *decide.Trial {
 
 // sound tells whether what was synced last is there and healthy.
 func (p *pass) sound() bool {
+	return p.compared && p.st.running == nil && !p.lastFailed() && !p.sourceFailed && p.refused == "" && p.worst() == health.Healthy
+}
+
+// lastFailed tells whether the last sync was to what is desired now, and failed.
+func (p *pass) lastFailed() bool {
 	l := p.st.last
-	failed := l != nil && l.failed && p.st.desired != nil && l.desired == p.desiredHash()
-	return p.compared && p.st.running == nil && !failed && !p.sourceFailed && p.refused == "" && p.worst() == health.Healthy
+	return l != nil && l.failed && p.st.desired != nil && l.desired == p.desiredHash()
+}
+
+// endBroken ends an operation that has changed something, where what is declared keeps
+// from finding out what is left to do: a module, say, whose plans fail since its apply
+// has.
+func (p *pass) endBroken() {
+	op := p.st.running
+	if op == nil || op.awaits || len(op.applying) > 0 || len(op.made) == 0 || p.refused == "" || p.sourceFailed {
+		return
+	}
+	why := ""
+	if len(op.failed) == 0 {
+		why = "what is left to do can't be found out: " + p.refused
+	}
+	p.end(op, false, why)
 }
 
 // lastHealthy is the latest sync that became healthy, of the same sources at

@@ -10,6 +10,7 @@ import (
 	"github.com/plumb-dev/plumb/api/v1alpha1"
 	"github.com/plumb-dev/plumb/internal/decide"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // settlePlans tells of each plan what has become of it. It tells whether all is
@@ -27,8 +28,14 @@ func (p *pass) settlePlans(ctx context.Context) bool {
 		if sameStatus(c.Status, next) {
 			continue
 		}
-		if !p.append(ctx, p.planRecords(c, next, actor)...) {
-			return false
+		if told := tellsOf(next); p.st.toldPlans[c.UID] != told { // what could not be written is tried again
+			if !p.append(ctx, p.planRecords(c, next, actor)...) {
+				return false
+			}
+			if p.st.toldPlans == nil {
+				p.st.toldPlans = map[types.UID]string{}
+			}
+			p.st.toldPlans[c.UID] = told
 		}
 		next.Conditions = waitingCondition(c.Status.Conditions, next, p.e.Clock.Now())
 		if err := p.e.Plans.WriteStatus(ctx, c, next); err != nil {
@@ -37,6 +44,7 @@ func (p *pass) settlePlans(ctx context.Context) bool {
 			ok = false
 			continue
 		}
+		delete(p.st.toldPlans, c.UID)
 		p.tellPlan(c, next)
 	}
 	return ok
@@ -142,6 +150,15 @@ func judged(s v1alpha1.PlanStatus, v verdict, c *v1alpha1.Plan, notMerged string
 func sameStatus(a, b v1alpha1.PlanStatus) bool {
 	return a.Phase == b.Phase && a.Message == b.Message && a.Progress == b.Progress &&
 		slices.EqualFunc(a.Approvals, b.Approvals, func(x, y v1alpha1.PlanApprovalRecord) bool { return x.Name == y.Name && x.User == y.User })
+}
+
+// tellsOf identifies what the ledger keeps of a plan's status.
+func tellsOf(s v1alpha1.PlanStatus) string {
+	text := string(s.Phase)
+	for _, a := range s.Approvals {
+		text += fmt.Sprintf(" %q %q", a.Name, a.User)
+	}
+	return text
 }
 
 // planRecords are what the ledger keeps of a change of a plan's status.

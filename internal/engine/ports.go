@@ -139,10 +139,14 @@ type Notices interface {
 
 // Witnesses know who has changed what runs, where its destination says so.
 type Witnesses interface {
-	// Who names the user; empty where that is not known, and later is true where it
+	// Who names the user; nobody where that is not known, and later is true where it
 	// may be in a moment. It does not block.
-	Who(t Trace) (user string, later bool)
+	Who(t Trace) (who Witnessed, later bool)
 }
+
+// Witnessed is who has changed something: the user, and who has acted as him, if
+// somebody has.
+type Witnessed struct{ User, Through string }
 
 // Trace is what a change has left behind.
 type Trace struct {

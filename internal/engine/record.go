@@ -66,14 +66,17 @@ type Record struct {
 	UID  string
 	// Project of the Application.
 	Project string
-	// Actor is who has done it: a user, or "plumb" where a policy has.
-	Actor string
+	// Actor is who has done it: a user, or "plumb" where a policy has. ActorThrough is
+	// who has acted as him, if somebody has.
+	Actor, ActorThrough string
 	// Groups of the actor and the Reason that they gave, where they have decided about a
 	// plan.
 	Groups []string
 	Reason string
 	// Approvers are those who have approved what is done.
 	Approvers []string
+	// ChangedBy are the users who had changed what runs, of drift that has ended.
+	ChangedBy []string
 	Revisions []string
 	// Repos and Commits are those of the revisions, in their order, where they are
 	// known.

@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/plumb-dev/plumb/api/v1alpha1"
+	"github.com/plumb-dev/plumb/internal/decide"
 	"github.com/plumb-dev/plumb/internal/driver"
 	"github.com/plumb-dev/plumb/internal/plan"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // state is what the engine remembers of an Application between passes. All of
@@ -38,14 +40,20 @@ type state struct {
 	healProblem string
 	// askedFor is the plan that the ledger knows of, and that could not be made yet.
 	askedFor string
+	// toldPlans is what the ledger knows of plans of which it could not be written to
+	// their status yet.
+	toldPlans map[types.UID]string
 	// arrivals are the revisions at which there was nothing to do last.
 	arrivals []arrival
-	// arrivedAs identifies what was declared then.
 	// arrivedDrift is what had drifted then.
 	arrivedDrift map[plan.Address]bool
-	arrivedAs    string
-	// elseSays is what else than Git has changed, elseOf, of what that is known.
-	elseOf, elseSays string
+	// settled are the last of those at which nothing was declared but what was synced,
+	// settledAs identifies that. There may be nothing to do although something else is
+	// declared: a hook, or what the destination is told to ignore.
+	settled   []arrival
+	settledAs string
+	// elsewhere is what else than Git has changed.
+	elsewhere elsewhere
 	// trial is the revision that has yet to become healthy, or nil.
 	trial *trial
 	// goingBack is set from when that has failed until what was there before is
@@ -88,6 +96,8 @@ type lastSync struct {
 	failures int
 	message  string
 	at       time.Time
+	// whole is set where it was a sync of all that is declared.
+	whole bool
 }
 
 // load takes up what an earlier process left in the status.
@@ -119,6 +129,7 @@ func (st *state) load(app *v1alpha1.Application, intents Intents) {
 	st.last = &lastSync{
 		desired: infoValue(op.Operation.Info, infoDesired), message: op.Message,
 		failed: op.Phase != v1alpha1.OperationSucceeded,
+		whole:  infoValue(op.Operation.Info, infoScope) == string(decide.Full) && !op.Operation.Sync.DryRun && len(op.Operation.Sync.Resources) == 0,
 	}
 	if op.FinishedAt != nil {
 		st.last.at = op.FinishedAt.Time
@@ -134,9 +145,9 @@ func (st *state) forget() {
 	st.running, st.ended, st.last, st.trial = nil, nil, nil, nil
 	st.heals, st.heard, st.healedAt, st.healProblem = 0, 0, time.Time{}, ""
 	st.unrecorded, st.drifts, st.drifting, st.arrivals = "", nil, false, nil
-	st.arrivedAs, st.arrivedDrift = "", nil
+	st.arrivedDrift, st.settled, st.settledAs, st.elsewhere = nil, nil, "", elsewhere{}
 	st.quietUntil = time.Time{}
-	st.askedFor, st.goingBack = "", false
+	st.askedFor, st.toldPlans, st.goingBack = "", nil, false
 	st.adopting, st.adoption, st.adopted = false, nil, ""
 	st.unpublished, st.unwritten, st.intended, st.written = "", nil, false, time.Time{}
 }

@@ -185,7 +185,7 @@ func (p *pass) status() v1alpha1.ApplicationStatus {
 	s.ObservedGeneration = p.generation
 	s.Conditions = p.conditions(s.Conditions, now)
 	s.Inventory = heldToStatus(p.st.held)
-	if op := p.st.running; op == nil || !op.automated || op.recorded { // else it is told with the end of the heal
+	if op := p.st.running; op == nil || !op.automated || op.recorded || p.st.unrecorded != "" { // else it is told with the end of the heal
 		s.Drift = boundedDrift(slices.Clone(p.st.drifts), mostDrift)
 	}
 	p.syncStatus(&s)
@@ -439,10 +439,12 @@ func (p *pass) operationStatus(s *v1alpha1.ApplicationStatus) {
 	if !ended.ok || op.dryRun || op.scope != decide.Full || len(op.request.Sync.Resources) > 0 || p.st.desired == nil {
 		return
 	}
-	if n := len(s.History); n > 0 && s.History[n-1].DeployStartedAt != nil && s.History[n-1].DeployStartedAt.Time.Equal(s.OperationState.StartedAt.Time) {
+	next := p.historyEntry(s, finished)
+	if n := len(s.History); n > 0 && s.History[n-1].DeployStartedAt != nil && s.History[n-1].DeployStartedAt.Time.Equal(s.OperationState.StartedAt.Time) &&
+		slices.Equal(s.History[n-1].RevisionsOf(), next.RevisionsOf()) { // two of different revisions may begin in one second
 		return // already there
 	}
-	s.History = append(slices.Clone(s.History), p.historyEntry(s, finished)).Trunc(p.app.Spec.GetRevisionHistoryLimit())
+	s.History = append(slices.Clone(s.History), next).Trunc(p.app.Spec.GetRevisionHistoryLimit())
 }
 
 func (p *pass) operationState(op *operation, phase v1alpha1.OperationPhase, message string) *v1alpha1.OperationState {

@@ -43,7 +43,11 @@ type Reverted struct {
 }
 
 // Undone is a commit that is taken back.
-type Undone struct{ Commit, Subject, Author string }
+type Undone struct {
+	Commit  string `json:"commit"`
+	Subject string `json:"subject"`
+	Author  string `json:"author"`
+}
 
 // maxDiff bounds a diff.
 const maxDiff = 8 << 20

@@ -137,7 +137,7 @@ func (m *mirror) take(ctx context.Context, g *growth, i, size uint64, raw []byte
 			at := first + uint64(n)
 			return tampered(at, at, "entry %d is not the one that was read here %s", at, m.when())
 		}
-		bundle = append(binary.BigEndian.AppendUint16(bundle, uint16(len(text))), text...) //nolint:gosec // it was read with such a length
+		bundle = append(binary.BigEndian.AppendUint16(bundle, uint16(len(text))), text...)
 		leaves = append(leaves, leaf...)
 	}
 	p := layout.PartialTileSize(0, i, size)
@@ -200,7 +200,7 @@ func (m *mirror) growth(ctx context.Context) (*growth, error) {
 		if count == 0 {
 			continue
 		}
-		raw, err := m.store.files.ReadTile(ctx, level, i, uint8(count)) //nolint:gosec // below 256
+		raw, err := m.store.files.ReadTile(ctx, level, i, uint8(count))
 		if err != nil || uint64(len(raw)) < count*hashSize {
 			return nil, damaged(fmt.Errorf("its tile %d of level %d can't be read: %w", i, level, err))
 		}

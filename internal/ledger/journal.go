@@ -118,7 +118,7 @@ func parseJournal(raw []byte) (first uint64, entries [][]byte) {
 // frame writes an entry behind others.
 func frame(text []byte, index uint64, e []byte) []byte {
 	header := binary.BigEndian.AppendUint64(nil, index)
-	header = binary.BigEndian.AppendUint32(header, uint32(len(e))) //nolint:gosec // an entry is bounded
+	header = binary.BigEndian.AppendUint32(header, uint32(len(e)))
 	header = binary.BigEndian.AppendUint32(header, checksum(header, e))
 	return append(append(text, header...), e...)
 }

@@ -37,7 +37,8 @@ func (l *Ledger) sequence() {
 		err := l.drain()
 		for err != nil {
 			l.options.Log.Error("entries wait in the ledger's journal, since they cannot be put into the log", "error", err)
-			flushes = answerAll(flushes, err)
+			answerAll(flushes, err)
+			flushes = nil
 			if !open {
 				l.last = err
 				return
@@ -80,11 +81,10 @@ func (l *Ledger) refuse(most time.Duration, err error) (open bool) {
 	}
 }
 
-func answerAll(flushes []chan error, err error) []chan error {
+func answerAll(flushes []chan error, err error) {
 	for _, f := range flushes {
 		f <- err
 	}
-	return nil
 }
 
 // drain puts into the log all that the journal has.

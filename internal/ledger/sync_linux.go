@@ -8,7 +8,7 @@ import (
 // syncData has the disk keep what was written to a file, but not when.
 func syncData(file *os.File) error {
 	for {
-		if err := syscall.Fdatasync(int(file.Fd())); err != syscall.EINTR { //nolint:errorlint // as it is
+		if err := syscall.Fdatasync(int(file.Fd())); err != syscall.EINTR {
 			return err
 		}
 	}

@@ -140,33 +140,31 @@ func (i *informant) actor(c audit.Answer) (entry.Actor, map[string]string) {
 		a.User, a.Groups = c.Through, nil
 		details["impersonated"] = c.User
 	case c.Through != "":
-		details["impersonatedBy"] = c.Through
+		details[entry.ImpersonatedBy] = c.Through
 	}
 	if len(c.Others) > 0 {
-		details["writtenBefore"] = strings.Join(c.Others, ", ")
+		details[entry.WrittenBefore] = strings.Join(c.Others, entry.Between)
 	}
 	return a, details
 }
 
-// named is who has written, in a word.
-func (i *informant) named(c audit.Write) string {
+// witnessed is who has written, for the engine.
+func (i *informant) witnessed(c audit.Write) engine.Witnessed {
 	switch {
 	case i.self(c):
-		return itself
-	case i.own != "" && c.User == i.own:
-		return c.Through + " (as " + itself + ")"
-	case c.Through == "":
-		return c.User
-	case c.Through == i.own:
-		return c.User + " (by " + itself + ")"
+		return engine.Witnessed{User: itself}
+	case i.own != "" && c.User == i.own: // somebody has taken Plumb's name
+		return engine.Witnessed{User: c.Through}
+	case i.own != "" && c.Through == i.own:
+		return engine.Witnessed{User: c.User, Through: itself}
 	}
-	return c.User + " (by way of " + c.Through + ")"
+	return engine.Witnessed{User: c.User, Through: c.Through}
 }
 
 var _ engine.Witnesses = (*informant)(nil)
 
 // Who names the user who has changed what runs.
-func (i *informant) Who(t engine.Trace) (user string, later bool) {
+func (i *informant) Who(t engine.Trace) (who engine.Witnessed, later bool) {
 	q := audit.Question{
 		Object:  audit.Object{Group: t.Ref.Group, Resource: resourceOf(t.Ref.Group, t.Ref.Kind), Namespace: t.Ref.Namespace, Name: t.Ref.Name},
 		Deleted: t.Deleted, Seen: t.Found.Truncate(time.Second).Add(time.Second / 2), Manager: t.Manager, Written: t.Written,
@@ -182,11 +180,11 @@ func (i *informant) Who(t engine.Trace) (user string, later bool) {
 		}
 		a, ok := i.feed.Who(q)
 		if ok && (byManager || a.Ended.Sub(q.Seen).Abs() <= surely || time.Since(q.Seen) >= soon) {
-			return i.named(a.Write), false
+			return i.witnessed(a.Write), false
 		}
 		later = true
 	}
-	return "", later
+	return engine.Witnessed{}, later
 }
 
 // resourceOf guesses the plural name of a kind, as kinds are called by custom.

@@ -56,8 +56,10 @@ type declaredState struct {
 	// nobody knows since when. at is when it was recorded.
 	seen, at time.Time
 	early    bool
-	// because names another object that has made it so, or is empty.
+	// because names the object that has made it so; empty means itself. hollow is set
+	// where it is gone from the record alone: it may be there, and say something else.
 	because string
+	hollow  bool
 	// role is the id of what a binding gives.
 	role string
 	// told is the whole entry, where there is nothing to compare, and removed whether it
@@ -77,9 +79,9 @@ type declared struct {
 	mu      sync.Mutex
 	waiting []declaredState
 	dropped bool
-	// rights are the roles and bindings that have changed, and when; nil where none
+	// rights are the roles and bindings that have changed, as they did; nil where none
 	// has.
-	rights map[string]time.Time
+	rights []seenRight
 	news   chan struct{}
 	// known are the facets that are recorded, by the object's id. Only run has it.
 	known map[string]declaredState
@@ -179,7 +181,7 @@ func (d *declared) Guard(n controller.GuardChange) {
 	if n.Err != nil {
 		e.Result, e.Message = entry.Failed, n.Kind+" "+n.Name+" "+n.What+", and Plumb can't put it back: "+n.Err.Error()
 	}
-	d.put(declaredState{id: "guard/" + n.Kind + "/" + n.Name, told: &e, removed: n.What == controller.GuardRemoved})
+	d.put(declaredState{id: "guard/" + n.Kind + "/" + n.Name, told: &e, removed: n.Removed})
 }
 
 // hashOf identifies a part of an object.
@@ -375,17 +377,17 @@ func (d *declared) entries(s declaredState) []entry.Entry {
 		if !ok {
 			return nil
 		}
-		return []entry.Entry{known.ended()}
+		return []entry.Entry{known.ended(s.seen)}
 	}
 	if !ok && s.id == everything && s.facets[facetFreeze] == "" {
 		return nil
 	}
-	s.at, s.facets = time.Now(), asKept(s.facets)
+	s.at, s.facets = s.seen, asKept(s.facets)
 	d.known[s.id] = s
 	var out []entry.Entry
 	add := func(kind entry.Kind, facet, message string) {
 		e := s.entry
-		e.Time, e.Kind, e.Message = time.Now(), kind, message
+		e.Time, e.Kind, e.Message = s.seen, kind, message
 		e.Actor = entry.Actor{User: cmp.Or(s.by[facet], somebody), Via: "the API"}
 		e.Details = map[string]string{facet: s.facets[facet]}
 		s.tell(&e, facet, known)
@@ -472,9 +474,9 @@ func (s *declaredState) specText(known bool) string {
 }
 
 // ended is the entry about an object that is gone.
-func (s *declaredState) ended() entry.Entry {
+func (s *declaredState) ended(seen time.Time) entry.Entry {
 	e := s.entry
-	e.Time, e.Kind, e.Message, e.Actor = time.Now(), entry.ApplicationDeleted, "the Application is gone", entry.Actor{User: somebody, Via: "the API"}
+	e.Time, e.Kind, e.Message, e.Actor = seen, entry.ApplicationDeleted, "the Application is gone", entry.Actor{User: somebody, Via: "the API"}
 	if e.Application.UID == "" {
 		e.Kind, e.Message = entry.ProjectChanged, "project "+e.Project+" is gone"
 		if s.isRight() {

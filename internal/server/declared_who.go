@@ -56,7 +56,7 @@ func (d *declared) identify(ctx context.Context, open []openEntry) {
 			until = time.Now()
 		}
 		a, known := d.informant.feed.Await(ctx, q, until)
-		if !known && (o.now.id == everything || o.now.isRight()) { // what is gone may have been emptied
+		if !known && (o.now.id == everything || o.now.hollow) { // it may be empty, or gone
 			q.Deleted = !q.Deleted
 			a, known = d.informant.feed.Who(q)
 		}
@@ -135,14 +135,17 @@ func guardObject(kind, name string) audit.Object {
 	}
 }
 
+// seenRight is a role or binding as it was at a time.
+type seenRight struct {
+	controller.RightChange
+	at time.Time
+}
+
 // Right is told of a role or binding.
-func (d *declared) Right(id controller.RightID) {
+func (d *declared) Right(c controller.RightChange) {
 	d.mu.Lock()
-	if d.rights == nil {
-		d.rights = map[string]time.Time{}
-	}
-	if id.Name != "" && len(d.rights) < mostWaiting {
-		d.rights[rightID(id)] = time.Now()
+	if len(d.rights) < mostWaiting {
+		d.rights = append(d.rights, seenRight{c, time.Now()})
 	}
 	d.mu.Unlock()
 	d.wake()
@@ -152,7 +155,16 @@ func rightID(id controller.RightID) string {
 	return rightPrefix + id.Kind + "/" + id.Namespace + "/" + id.Name
 }
 
-// changedRights are the roles and bindings that are not as they are recorded.
+func stateOfRight(r controller.Right) declaredState {
+	s := declaredState{id: rightID(r.RightID), since: r.Created, facets: map[string]string{facetPermissions: r.Text}}
+	if r.Role.Name != "" {
+		s.role = rightID(r.Role)
+	}
+	return s
+}
+
+// changedRights are the roles and bindings that are not as they are recorded: those
+// that have changed, in their order, and what is so through others.
 func (d *declared) changedRights(p *parts) []declaredState {
 	d.mu.Lock()
 	changed := d.rights
@@ -165,39 +177,78 @@ func (d *declared) changedRights(p *parts) []declaredState {
 	if !ok {
 		return nil
 	}
-	var out []declaredState
-	put := func(s declaredState) {
-		s.seen, s.early = time.Now(), true
-		for _, id := range []string{s.id, s.role} {
-			if at, ok := changed[id]; ok {
-				s.seen, s.early = at, false
-				if id != s.id {
-					s.because = id
-				}
-				break
-			}
+	c := rightsChange{known: d.known, texts: map[string]string{}, last: map[string]time.Time{}}
+	for id, s := range d.known {
+		if s.isRight() {
+			c.texts[id] = s.facets[facetPermissions]
 		}
-		out = append(out, s)
 	}
+	c.directly(changed)
+	c.through(rights)
+	return c.out
+}
+
+// rightsChange is how roles and bindings have changed.
+type rightsChange struct {
+	known map[string]declaredState
+	// texts are what they say, by id, as it goes on; last is when each has changed.
+	texts map[string]string
+	last  map[string]time.Time
+	out   []declaredState
+}
+
+func (c *rightsChange) put(s declaredState) {
+	if s.gone {
+		s.role = c.known[s.id].role
+		delete(c.texts, s.id)
+	} else {
+		c.texts[s.id] = s.facets[facetPermissions]
+	}
+	c.out = append(c.out, s)
+}
+
+// directly takes what was seen to change.
+func (c *rightsChange) directly(changed []seenRight) {
+	for _, r := range changed {
+		id := rightID(r.ID)
+		c.last[id] = r.at
+		switch {
+		case r.Gone && c.texts[id] != "":
+			c.put(declaredState{id: id, gone: true, seen: r.at})
+		case r.Now != nil && c.texts[id] != r.Now.Text:
+			s := stateOfRight(*r.Now)
+			s.seen = r.at
+			c.put(s)
+		}
+	}
+}
+
+// through takes what says something else because of others, or since before.
+func (c *rightsChange) through(rights []controller.Right) {
 	there := map[string]bool{}
 	for _, r := range rights {
-		id := rightID(r.RightID)
-		there[id] = true
-		if d.known[id].facets[facetPermissions] == r.Text {
-			continue
-		}
-		s := declaredState{id: id, since: r.Created, facets: map[string]string{facetPermissions: r.Text}}
-		if r.Role.Name != "" {
-			s.role = rightID(r.Role)
-		}
-		put(s)
-	}
-	for id, s := range d.known {
-		if s.isRight() && !there[id] {
-			put(declaredState{id: id, gone: true, role: s.role})
+		s := stateOfRight(r)
+		if there[s.id] = true; c.texts[s.id] != r.Text {
+			c.put(c.dated(s))
 		}
 	}
-	return out
+	for id := range c.texts {
+		if !there[id] {
+			c.put(c.dated(declaredState{id: id, gone: true, hollow: true, role: c.known[id].role}))
+		}
+	}
+}
+
+// dated says when that was, and what has made it so.
+func (c *rightsChange) dated(s declaredState) declaredState {
+	for _, id := range []string{s.id, s.role} {
+		if at, ok := c.last[id]; ok {
+			s.seen, s.because = at, id
+			return s
+		}
+	}
+	s.seen, s.early = time.Now(), true
+	return s
 }
 
 // isRight tells whether it is a role or binding, and not a project's.

@@ -86,15 +86,16 @@ func approvalWords(p *v1alpha1.ApprovalPolicy) string {
 }
 
 func windowWords(w v1alpha1.SyncWindow) string {
-	text := fmt.Sprintf("%s %q for %s %s", cmp.Or(w.Kind, "allow"), w.Schedule, w.Duration, cmp.Or(w.TimeZone, "UTC"))
+	parts := []string{fmt.Sprintf("%s %q for %s %s", cmp.Or(w.Kind, "allow"), w.Schedule, w.Duration, cmp.Or(w.TimeZone, "UTC"))}
 	for _, on := range []struct {
 		name string
 		of   []string
 	}{{"applications", w.Applications}, {"namespaces", w.Namespaces}, {"clusters", w.Clusters}} {
 		if len(on.of) > 0 {
-			text += fmt.Sprintf(", %s %s", on.name, strings.Join(on.of, " "))
+			parts = append(parts, on.name+" "+strings.Join(on.of, " "))
 		}
 	}
+	text := strings.Join(parts, ", ")
 	if w.ManualSync {
 		text += ", by hand all the same"
 	}
@@ -154,18 +155,18 @@ func (s *declaredState) tell(e *entry.Entry, facet string, before declaredState)
 
 // changeOf says how a list has become another one.
 func changeOf(was, now string) string {
-	old, new := strings.Split(was, itemEnd), strings.Split(now, itemEnd)
-	if len(old) == 1 && len(new) == 1 {
+	before, after := strings.Split(was, itemEnd), strings.Split(now, itemEnd)
+	if len(before) == 1 && len(after) == 1 {
 		return was + " → " + now
 	}
 	var parts []string
-	for _, item := range old {
-		if item != none && !slices.Contains(new, item) {
+	for _, item := range before {
+		if item != none && !slices.Contains(after, item) {
 			parts = append(parts, "− "+item)
 		}
 	}
-	for _, item := range new {
-		if item != none && !slices.Contains(old, item) {
+	for _, item := range after {
+		if item != none && !slices.Contains(before, item) {
 			parts = append(parts, "+ "+item)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -95,6 +96,7 @@ func TestDeclaredAsKept(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before, after := newDeclared(nil, nil), newDeclared(nil, nil)
+			s.seen = time.Now()
 			kept := declaredState{id: s.id, facets: map[string]string{}}
 			for _, e := range before.entries(s) {
 				raw, err := entry.Encode(entry.Clean(e))

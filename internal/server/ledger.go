@@ -207,6 +207,7 @@ func entryOf(r engine.Record) entry.Entry {
 	}
 	for name, value := range map[string]string{
 		"health": r.Health, "scope": string(r.Scope), "reason": r.Reason, "approvedBy": strings.Join(r.Approvers, ", "),
+		entry.ImpersonatedBy: r.ActorThrough, entry.ChangedBy: strings.Join(r.ChangedBy, entry.Between),
 	} {
 		if value == "" {
 			continue

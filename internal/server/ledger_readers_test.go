@@ -22,8 +22,14 @@ import (
 	"github.com/plumb-dev/plumb/internal/localkube/kubetest"
 )
 
+// asked is what is looked at of an answer, beside its text.
+type asked struct {
+	StatusCode int
+	Header     http.Header
+}
+
 // ask asks for a place of the ledger with a token.
-func (r *running) ask(t *testing.T, place, token string, headers ...string) (*http.Response, string) {
+func (r *running) ask(t *testing.T, place, token string, headers ...string) (asked, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.address+"/api/ledger/"+place, nil)
 	if err != nil {
@@ -44,7 +50,7 @@ func (r *running) ask(t *testing.T, place, token string, headers ...string) (*ht
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res, string(text)
+	return asked{res.StatusCode, res.Header}, string(text)
 }
 
 // account makes a service account, gives it a role in the whole cluster if there is

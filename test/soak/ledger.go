@@ -66,7 +66,7 @@ func (s *soak) checkLedger(ctx context.Context) error {
 }
 
 func (s *soak) audit(ctx context.Context, command string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, s.options.plumb, "audit", command, "--dir", filepath.Join(s.dir, "engine", "ledger")) //nolint:gosec // the binary to torture
+	cmd := exec.CommandContext(ctx, s.options.plumb, "audit", command, "--dir", filepath.Join(s.dir, "engine", "ledger"))
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	out, err := cmd.Output()

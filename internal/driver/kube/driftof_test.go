@@ -2,6 +2,7 @@ package kube
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -26,15 +27,16 @@ func TestDriftOf(t *testing.T) {
 		entry("older", "2026-01-01T10:00:00Z", data("a/b")),
 		entry("elsewhere", "2026-01-01T13:00:00Z", data("c")),
 	}}}
+	at := func(hour int) time.Time { return time.Date(2026, 1, 1, hour, 0, 0, 0, time.UTC) }
 	cases := map[string]struct {
 		fields []string
 		want   driver.Drift
 		reason string
 	}{
-		"the latest of others": {[]string{"/data/a~1b"}, driver.Drift{Fields: []string{"/data/a~1b"}, Manager: "kubectl-edit"}, "Plumb itself is not meant, nor who changed something else"},
-		"by a subresource":     {[]string{"/spec/replicas"}, driver.Drift{Fields: []string{"/spec/replicas"}, Manager: "kubectl"}, "kubectl scale does so; who writes the status declares nothing"},
+		"the latest of others": {[]string{"/data/a~1b"}, driver.Drift{Fields: []string{"/data/a~1b"}, Manager: "kubectl-edit", Written: at(11)}, "Plumb itself is not meant, nor who changed something else"},
+		"by a subresource":     {[]string{"/spec/replicas"}, driver.Drift{Fields: []string{"/spec/replicas"}, Manager: "kubectl", Written: at(12)}, "kubectl scale does so; who writes the status declares nothing"},
 		"nobody":               {[]string{"/data/d"}, driver.Drift{Fields: []string{"/data/d"}}, "a field that was removed has no manager"},
-		"an item of a list":    {[]string{"/data/c/0/x"}, driver.Drift{Fields: []string{"/data/c/0/x"}, Manager: "elsewhere"}, "items are not told apart"},
+		"an item of a list":    {[]string{"/data/c/0/x"}, driver.Drift{Fields: []string{"/data/c/0/x"}, Manager: "elsewhere", Written: at(13)}, "items are not told apart"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -115,7 +115,6 @@ func TestUnseenModules(t *testing.T) {
 	s := calm(t)
 	for name, tc := range map[string]struct{ reason, source, want string }{
 		"password":  {"it brings its own credentials", "git::https://u:secret@git.invalid/net?ref=v1", "git.invalid/net"},
-		"file":      {"nobody else names it so", "git::file:///srv/net", "file:///srv/net"},
 		"bitbucket": {"its kind is known to the host only", "bitbucket.org/a/net", "https://bitbucket.org/a/net"},
 	} {
 		d := want(idempotent + "module \"net\" {\n  source = \"" + tc.source + "\"\n}\n")

@@ -50,8 +50,20 @@ func (q *Query) Matches(e *Entry) bool {
 	return q.Text == "" || e.contains(strings.ToLower(q.Text))
 }
 
+// The details that name persons, and what stands between several of them.
+const (
+	// ImpersonatedBy is who has acted as the actor.
+	ImpersonatedBy = "impersonatedBy"
+	// ChangedBy are those who have made the drift that has ended.
+	ChangedBy = "changedBy"
+	// WrittenBefore are others who have changed the same in that time.
+	WrittenBefore = "writtenBefore"
+	Between       = ", "
+)
+
 // Persons are all who have a part in the entry, in lower case, each once: the
-// actor, and the authors and signers of commits.
+// actor, who has acted as him, whose change has ended, and the authors and signers
+// of commits.
 func (e *Entry) Persons() []string {
 	var persons []string
 	add := func(names ...string) {
@@ -62,6 +74,9 @@ func (e *Entry) Persons() []string {
 		}
 	}
 	add(e.Actor.User)
+	for _, detail := range []string{ImpersonatedBy, ChangedBy, WrittenBefore} {
+		add(strings.Split(e.Details[detail], Between)...)
+	}
 	for _, r := range e.Revisions {
 		add(r.Author, r.AuthorEmail, r.Signature.Signer)
 	}

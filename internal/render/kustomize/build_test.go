@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/plumb-dev/plumb/internal/render"
+	"github.com/plumb-dev/plumb/internal/source"
 	"github.com/plumb-dev/plumb/internal/source/memtree"
 )
 
@@ -35,7 +36,7 @@ func TestSameAsBuild(t *testing.T) {
 	}
 	const definitions = "manifests/crds"
 	files, dirs := kustomizationsBelow(root)
-	if !sameAsBuild(t, root, files, definitions) {
+	if !sameAsBuild(t, root, memtree.New(files), definitions) {
 		t.Errorf("%s was not compared", definitions)
 	}
 	for name, text := range files {
@@ -43,9 +44,9 @@ func TestSameAsBuild(t *testing.T) {
 			files[name] = withoutSchema(t, text)
 		}
 	}
-	short, same := written(t, files), 0
+	short, tree, same := written(t, files), memtree.New(files), 0
 	for _, dir := range dirs {
-		if sameAsBuild(t, short, files, dir) {
+		if sameAsBuild(t, short, tree, dir) {
 			same++
 		}
 	}
@@ -56,9 +57,9 @@ func TestSameAsBuild(t *testing.T) {
 }
 
 // sameAsBuild tells whether a kustomization could be compared.
-func sameAsBuild(t *testing.T, root string, files map[string]string, dir string) bool {
+func sameAsBuild(t *testing.T, root string, tree source.Tree, dir string) bool {
 	t.Helper()
-	ours, err := Renderer{}.Render(context.Background(), render.Request{Input: render.Input{Tree: memtree.New(files), Path: dir}})
+	ours, err := Renderer{}.Render(context.Background(), render.Request{Input: render.Input{Tree: tree, Path: dir}})
 	if err != nil && strings.Contains(err.Error(), "is remote") {
 		return false
 	}

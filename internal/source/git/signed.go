@@ -142,8 +142,13 @@ func parents(raw []byte) []string {
 	var out []string
 	head, _, _ := bytes.Cut(raw, []byte("\n\n"))
 	for line := range bytes.Lines(head) {
-		if id, ok := strings.CutPrefix(strings.TrimSuffix(string(line), "\n"), "parent "); ok {
-			out = append(out, id)
+		key, value, _ := strings.Cut(strings.TrimSuffix(string(line), "\n"), " ")
+		switch key {
+		case "tree":
+		case "parent":
+			out = append(out, value)
+		default: // what comes later under this name is none for Git
+			return out
 		}
 	}
 	return out

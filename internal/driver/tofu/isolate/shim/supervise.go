@@ -59,7 +59,7 @@ func await(program int) syscall.WaitStatus {
 		if pid == program {
 			return how
 		}
-		if err == syscall.ECHILD { //nolint:errorlint // a number of the kernel's
+		if err == syscall.ECHILD {
 			return how
 		}
 	}
@@ -74,7 +74,7 @@ func endAll() bool {
 		}
 		for {
 			pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
-			if err == syscall.ECHILD { //nolint:errorlint // a number of the kernel's
+			if err == syscall.ECHILD {
 				return true
 			}
 			if err == nil && pid == 0 {
@@ -145,13 +145,17 @@ func parentOf(pid string) int {
 	for ; from >= 0 && text[from] != ')'; from-- {
 	}
 	from += len(") S ")
-	to := from
-	for ; to < n && text[to] != ' '; to++ {
-	}
-	if from <= 0 || from >= n {
+	if from >= n {
 		return 0
 	}
-	parent, err := strconv.Atoi(string(text[from:to]))
+	first := text[from:]
+	for i, c := range first {
+		if c == ' ' {
+			first = first[:i]
+			break
+		}
+	}
+	parent, err := strconv.Atoi(string(first))
 	if err != nil {
 		return 0
 	}
