@@ -68,6 +68,9 @@ func openJournal(dir string, logged uint64) (*journal, error) {
 			return nil, errors.Join(fmt.Errorf("reserve room for the ledger's journal: %w", err), j.close())
 		}
 	}
+	if err := syncDir(dir); err != nil {
+		return nil, errors.Join(fmt.Errorf("keep the ledger's journal: %w", err), j.close())
+	}
 	for ; found[j.next] != nil; j.next++ {
 		j.pending = append(j.pending, found[j.next])
 		delete(found, j.next)

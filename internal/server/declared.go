@@ -237,15 +237,7 @@ func (d *declared) run(ctx context.Context, p *parts) {
 		}
 	}
 	first := d.take()
-	present := map[string]bool{}
-	for _, s := range first {
-		present[s.id] = present[s.id] || !s.gone
-	}
-	for id, s := range d.known {
-		if !present[id] && id != everything && p.controller.Serves(s.group()) {
-			first = append(first, declaredState{id: id, gone: true})
-		}
-	}
+	first = append(first, d.missing(first, p.controller.Serves)...)
 	for i := range first {
 		first[i].early, first[i].seen = true, time.Now()
 	}
@@ -261,6 +253,24 @@ func (d *declared) run(ctx context.Context, p *parts) {
 			return // the next process sees the same
 		}
 	}
+}
+
+// missing is what the ledger knows of and is not there any more.
+func (d *declared) missing(there []declaredState, serves func(group string) bool) (out []declaredState) {
+	present := map[string]bool{}
+	for _, s := range there {
+		present[s.id] = present[s.id] || !s.gone
+	}
+	for id, s := range d.known {
+		switch {
+		case present[id]:
+		case id == everything:
+			out = append(out, declaredState{id: id, facets: map[string]string{}})
+		case serves(s.group()):
+			out = append(out, declaredState{id: id, gone: true})
+		}
+	}
+	return out
 }
 
 func pause(ctx context.Context, wait time.Duration) bool {

@@ -160,6 +160,31 @@ func TestFrozenByName(t *testing.T) {
 	}
 }
 
+// TestMissing has things end while no server runs.
+func TestMissing(t *testing.T) {
+	d := newDeclared(nil, nil)
+	d.known = map[string]declaredState{
+		everything:                       {id: everything, facets: map[string]string{facetFreeze: "sha256:1"}},
+		"project/plumb.dev/ns/gone":      {id: "project/plumb.dev/ns/gone", entry: entry.Entry{Project: "gone"}},
+		"project/plumb.dev/ns/there":     {id: "project/plumb.dev/ns/there", entry: entry.Entry{Project: "there"}},
+		"project/argoproj.io/ns/other":   {id: "project/argoproj.io/ns/other", entry: entry.Entry{Project: "other"}},
+		rightPrefix + "Role/shop/reader": {id: rightPrefix + "Role/shop/reader"}, // compared once they are known
+	}
+	missing := d.missing([]declaredState{{id: "project/plumb.dev/ns/there"}}, func(group string) bool { return group == v1alpha1.Group })
+	var said []string
+	for range 2 {
+		for _, s := range missing {
+			for _, e := range d.entries(s) {
+				said = append(said, string(e.Kind)+": "+e.Message)
+			}
+		}
+	}
+	slices.Sort(said)
+	if diff := cmp.Diff([]string{"ProjectChanged: project gone is gone", "Thawed: all projects may be changed again"}, said); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func pinned(revisions string) string {
 	d := newDeclared(nil, nil)
 	d.Application(v1alpha1.Group, nil, &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{v1alpha1.AnnotationPin: revisions}}})
