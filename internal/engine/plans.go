@@ -154,11 +154,12 @@ func sameStatus(a, b v1alpha1.PlanStatus) bool {
 
 // tellsOf identifies what the ledger keeps of a plan's status.
 func tellsOf(s v1alpha1.PlanStatus) string {
-	text := string(s.Phase)
+	var text strings.Builder
+	text.WriteString(string(s.Phase))
 	for _, a := range s.Approvals {
-		text += fmt.Sprintf(" %q %q", a.Name, a.User)
+		fmt.Fprintf(&text, " %q %q", a.Name, a.User)
 	}
-	return text
+	return text.String()
 }
 
 // planRecords are what the ledger keeps of a change of a plan's status.
