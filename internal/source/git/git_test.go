@@ -504,7 +504,10 @@ func TestLocalPushIsNoticed(t *testing.T) {
 				case <-time.After(20 * time.Second):
 					t.Fatalf("no word of the push to %s", ref)
 				}
-				until(t, "resolved", func() bool { return resolve(t, s, url, ref).Revision == id })
+				until(t, "resolved", func() bool { // the word may have been of the commit, before the branch was
+					got, err := s.Resolve(t.Context(), source.Spec{Repo: url, Revision: ref}, source.Credentials{})
+					return err == nil && got.Revision == id
+				})
 			}
 		})
 	}
