@@ -140,7 +140,7 @@ func (h history) since(ctx context.Context, base, revision string) ([]string, er
 	if err != nil {
 		return nil, err
 	}
-	parents := parentsOf(head.Raw)
+	parents := source.Parents(head.Raw)
 	switch {
 	case base == "" && len(parents) < 2:
 		return makersOf(head.Raw), nil
@@ -192,22 +192,6 @@ var errTooManyCommits = fmt.Errorf("over %d commits have come at once, too many 
 func headOf(raw []byte) (head, message []byte) {
 	head, message, _ = bytes.Cut(raw, []byte("\n\n"))
 	return head, message
-}
-
-func parentsOf(raw []byte) []string {
-	var out []string
-	head, _ := headOf(raw)
-	for line := range bytes.Lines(head) {
-		key, value, _ := strings.Cut(strings.TrimSuffix(string(line), "\n"), " ")
-		switch key {
-		case "tree":
-		case "parent":
-			out = append(out, value)
-		default: // what comes later under this name is none for Git
-			return out
-		}
-	}
-	return out
 }
 
 func makersOf(raw []byte) []string {

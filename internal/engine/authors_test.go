@@ -45,7 +45,7 @@ func (g *fakePast) History(_ context.Context, _ source.Spec, at source.Resolved,
 		if id := next[0]; !seen[id] {
 			seen[id] = true
 			if visit(source.Object{ID: id, Raw: []byte(g.raw[id])}) {
-				next = append(next, parentsOf([]byte(g.raw[id]))...)
+				next = append(next, source.Parents([]byte(g.raw[id]))...)
 			}
 		}
 	}
@@ -150,13 +150,6 @@ func TestTooManyAuthorsHideNobody(t *testing.T) {
 	s.tell("a commit of a crowd")
 	if len(f.plans) > 0 || !strings.Contains(s.text.String(), "too many people have made the change") {
 		t.Errorf("who is not told of may approve:\n%s", s.text.String())
-	}
-}
-
-func TestParentsAreWhatGitTakesForThem(t *testing.T) {
-	raw := "tree 1\nparent a\nparent b\nauthor x\nparent c\ncommitter x\ngpgsig -\n parent d\n\nparent e\n"
-	if got := parentsOf([]byte(raw)); !slices.Equal(got, []string{"a", "b"}) {
-		t.Errorf("got %v", got)
 	}
 }
 

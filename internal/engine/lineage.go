@@ -106,7 +106,7 @@ func (l lineage) trunk(ctx context.Context, end, base string) ([]string, error) 
 		if o.ID != next {
 			return false
 		}
-		parents := parentsOf(o.Raw)
+		parents := source.Parents(o.Raw)
 		if len(parents) == 0 || len(out) == mostBack {
 			return false
 		}
@@ -123,7 +123,7 @@ var errNoBase = errors.New("there is not one commit that both have left")
 func (l lineage) mergeBase(ctx context.Context, a, b string) (string, error) {
 	parents := map[string][]string{}
 	err := l.signed.History(ctx, l.spec, source.Resolved{Revision: a}, l.cred, func(o source.Object) bool {
-		parents[o.ID] = parentsOf(o.Raw)
+		parents[o.ID] = source.Parents(o.Raw)
 		return len(parents) < mostBefore
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bytes"
 	"context"
 	"strings"
 )
@@ -100,3 +101,22 @@ type Compared interface {
 // Difference is one file in two revisions: its mode and content's id in each, empty
 // where it is not there.
 type Difference struct{ From, To string }
+
+// Parents are the parents of a commit, as the raw object names them: only the
+// headers right after the tree are that for Git, what comes later under the name
+// is not.
+func Parents(raw []byte) []string {
+	var out []string
+	head, _, _ := bytes.Cut(raw, []byte("\n\n"))
+	for line := range bytes.Lines(head) {
+		key, value, _ := strings.Cut(strings.TrimSuffix(string(line), "\n"), " ")
+		switch key {
+		case "tree":
+		case "parent":
+			out = append(out, value)
+		default:
+			return out
+		}
+	}
+	return out
+}

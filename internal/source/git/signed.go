@@ -123,7 +123,7 @@ func (s *Source) History(ctx context.Context, spec source.Spec, at source.Resolv
 		if !visit(source.Object{ID: id, Raw: raw}) {
 			continue
 		}
-		for _, parent := range parents(raw) {
+		for _, parent := range source.Parents(raw) {
 			if !seen[parent] {
 				seen[parent] = true
 				next = append(next, parent)
@@ -135,21 +135,4 @@ func (s *Source) History(ctx context.Context, spec source.Spec, at source.Resolv
 		}
 	}
 	return nil
-}
-
-// parents of a commit, from its headers.
-func parents(raw []byte) []string {
-	var out []string
-	head, _, _ := bytes.Cut(raw, []byte("\n\n"))
-	for line := range bytes.Lines(head) {
-		key, value, _ := strings.Cut(strings.TrimSuffix(string(line), "\n"), " ")
-		switch key {
-		case "tree":
-		case "parent":
-			out = append(out, value)
-		default: // what comes later under this name is none for Git
-			return out
-		}
-	}
-	return out
 }
